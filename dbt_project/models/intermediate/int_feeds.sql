@@ -1,0 +1,17 @@
+-- One row per daily feed that has started: how far is it complete?
+
+with days as (
+    select * from {{ ref('int_feed_days') }}
+)
+
+select
+    days.feed,
+    days.starts_on,
+    min(case when not days.is_complete then days.day end) as first_missing_on,
+    count(*) filter (where not days.is_complete) as missing_day_count,
+    count(*) filter (where days.is_waived and not days.is_delivered) as waived_day_count,
+    bool_and(days.is_complete) as is_complete,
+    bool_and(days.is_delivered) as is_delivered_in_full
+from days
+where days.day >= days.starts_on
+group by days.feed, days.starts_on

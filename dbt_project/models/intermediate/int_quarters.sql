@@ -1,0 +1,77 @@
+-- One row per enrolled subscriber and quarter of its terms: contacts, streak, and whether it is decided.
+
+with enrolments as (
+    select * from {{ ref('int_enrolments') }}
+),
+
+numbered as (
+    select
+        enrolments.*,
+        cast(unnest(generate_series(1, enrolments.quarters)) as integer) as quarter
+    from enrolments
+),
+
+quarters as (
+    select
+        numbered.subscriber_id,
+        numbered.wave_id,
+        numbered.terms_id,
+        numbered.quarter,
+        numbered.enrolled_at,
+        numbered.enrolled_on,
+        numbered.settlement_days,
+        {{ add_months('numbered.enrolled_on', '3 * (numbered.quarter - 1)') }} as quarter_from,
+        {{ add_months('numbered.enrolled_on', '3 * numbered.quarter') }} as quarter_until
+    from numbered
+),
+
+counted as (
+    select
+        quarters.subscriber_id,
+        quarters.quarter,
+        count(*) as contact_count,
+        min(contacts.started_at) as first_contact_at
+    from quarters
+    inner join {{ ref('int_contacts') }} as contacts
+        on
+            quarters.subscriber_id = contacts.subscriber_id
+            and contacts.started_on >= quarters.quarter_from
+            and contacts.started_on < quarters.quarter_until
+            and contacts.started_at >= quarters.enrolled_at
+    group by quarters.subscriber_id, quarters.quarter
+),
+
+calls_days as (
+    select * from {{ ref('int_feed_days') }} where feed = 'calls'
+)
+
+select
+    quarters.subscriber_id,
+    quarters.wave_id,
+    quarters.terms_id,
+    quarters.quarter,
+    quarters.quarter_from,
+    quarters.quarter_until,
+    -- The day to which calls must be complete, so the first on which a run can decide the quarter.
+    {{ add_days('quarters.quarter_until', 'quarters.settlement_days - 1') }} as decidable_on,
+    coalesce(
+        calls_days.complete_until > {{ add_days('quarters.quarter_until', 'quarters.settlement_days - 1') }},
+        false
+    ) as is_decided,
+    coalesce(counted.contact_count, 0) as contact_count,
+    counted.first_contact_at,
+    counted.contact_count is null as is_call_free,
+    -- Quarters in a row without a contact up to this one: the distance to the last one with a contact.
+    cast(
+        quarters.quarter - coalesce(
+            max(case when counted.contact_count is not null then quarters.quarter end) over (
+                partition by quarters.subscriber_id
+                order by quarters.quarter
+            ),
+            0
+        ) as integer
+    ) as streak
+from quarters
+left join counted
+    on quarters.subscriber_id = counted.subscriber_id and quarters.quarter = counted.quarter
+left join calls_days on quarters.enrolled_on = calls_days.day

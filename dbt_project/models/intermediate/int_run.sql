@@ -1,0 +1,6 @@
+-- One row: the run, and whether it is current (subscribers and app events are complete from their start).
+
+select
+    {{ business_date() }} as business_date,
+    count(*) filter (where feeds.is_complete and feeds.feed in ('subscribers', 'app_events')) = 2 as is_current
+from {{ ref('int_feeds') }} as feeds

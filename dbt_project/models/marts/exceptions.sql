@@ -1,0 +1,190 @@
+-- One row per thing that a person should know of, as long as it lasts.
+
+with entitlements as (
+    select
+        entitlements.*,
+        entitlements.subscriber_id
+        || case
+            when entitlements.quarter = 0 then '.W'
+            else '.Q' || entitlements.quarter || 'M' || entitlements.month
+        end as entitlement_id
+    from {{ ref('entitlements') }} as entitlements
+),
+
+calls as (
+    select * from {{ ref('int_calls') }} where not is_voided
+),
+
+notes as (
+    select
+        notes.note,
+        notes.column_name,
+        notes.row_count,
+        deliveries.business_date,
+        deliveries.file_name
+    from {{ source('raw', 'landing_notes') }} as notes
+    inner join {{ ref('stg_deliveries') }} as deliveries on notes.delivery_id = deliveries.delivery_id
+),
+
+found as (
+    select
+        'parked_grant' as kind,
+        entitlements.entitlement_id || '.' || entitlements.entry_count as subject,
+        entitlements.subscriber_id,
+        cast(null as date) as first_on,
+        1 as item_count,
+        entitlements.missing_mb as volume_mb
+    from entitlements
+    where entitlements.is_parked
+
+    union all
+
+    select
+        'overpaid_grant' as kind,
+        entitlements.entitlement_id as subject,
+        entitlements.subscriber_id,
+        cast(null as date) as first_on,
+        1 as item_count,
+        entitlements.overpaid_mb as volume_mb
+    from entitlements
+    where entitlements.overpaid_mb > 0
+
+    union all
+
+    select
+        'lapsed_enrolment' as kind,
+        enrolments.subscriber_id as subject,
+        enrolments.subscriber_id,
+        enrolments.enrolled_on as first_on,
+        1 as item_count,
+        cast(null as bigint) as volume_mb
+    from {{ ref('enrolments') }} as enrolments
+    where enrolments.is_lapsed
+
+    union all
+
+    select
+        case when waves.wave_state = 'overdue' then 'overdue_wave' else 'memberless_wave' end as kind,
+        waves.wave_id as subject,
+        null as subscriber_id,
+        waves.invite_on as first_on,
+        1 as item_count,
+        null as volume_mb
+    from {{ ref('pilot_waves') }} as waves
+    where waves.wave_state in ('overdue', 'memberless')
+
+    union all
+
+    select
+        'unattributed_calls' as kind,
+        cast(calls.started_on as varchar) as subject,
+        null as subscriber_id,
+        calls.started_on as first_on,
+        count(*) as item_count,
+        null as volume_mb
+    from calls
+    where calls.subscriber_id is null
+    group by calls.started_on
+
+    union all
+
+    -- A name as a source wrote it is shown only when it looks like one, lest it be a person's.
+    select
+        'unknown_line' as kind,
+        case when regexp_full_match(calls.line, '[A-Za-z][A-Za-z0-9_-]{0,31}') then calls.line else '(other)' end
+            as subject,
+        null as subscriber_id,
+        min(calls.started_on) as first_on,
+        count(*) as item_count,
+        null as volume_mb
+    from calls
+    where not calls.is_line_known
+    group by 2
+
+    union all
+
+    select
+        'unknown_outcome' as kind,
+        calls.outcome as subject,
+        null as subscriber_id,
+        min(calls.started_on) as first_on,
+        count(*) as item_count,
+        null as volume_mb
+    from calls
+    where not calls.is_outcome_known
+    group by calls.outcome
+
+    union all
+
+    select
+        'unknown_ack' as kind,
+        case when regexp_full_match(acks.grant_id, '[A-Za-z0-9_.:-]{1,64}') then acks.grant_id else '(other)' end
+            as subject,
+        null as subscriber_id,
+        min(acks.processed_on) as first_on,
+        count(*) as item_count,
+        null as volume_mb
+    from {{ ref('stg_grant_acks') }} as acks
+    left join {{ ref('grants') }} as grants on acks.grant_id = grants.grant_id
+    where grants.grant_id is null
+    group by 2
+
+    union all
+
+    select
+        'contradicting_ack' as kind,
+        grants.grant_id as subject,
+        grants.subscriber_id,
+        grants.answered_on as first_on,
+        1 as item_count,
+        grants.volume_mb
+    from {{ ref('grants') }} as grants
+    where grants.is_contradicting
+
+    union all
+
+    select
+        'rejected_rows' as kind,
+        deliveries.file_name as subject,
+        null as subscriber_id,
+        deliveries.business_date as first_on,
+        deliveries.rejected_count as item_count,
+        null as volume_mb
+    from {{ ref('stg_deliveries') }} as deliveries
+    where deliveries.rejected_count > 0
+
+    union all
+
+    select
+        notes.note as kind,
+        case
+            when notes.column_name is null then notes.file_name
+            else notes.file_name || ': ' || notes.column_name
+        end as subject,
+        null as subscriber_id,
+        notes.business_date as first_on,
+        notes.row_count as item_count,
+        null as volume_mb
+    from notes
+
+    union all
+
+    select
+        'waived_but_delivered' as kind,
+        days.feed || ' ' || days.day as subject,
+        null as subscriber_id,
+        days.day as first_on,
+        1 as item_count,
+        null as volume_mb
+    from {{ ref('feed_days') }} as days
+    where days.is_waived and days.is_delivered
+)
+
+select
+    found.kind,
+    found.subject,
+    found.subscriber_id,
+    found.first_on,
+    cast(found.item_count as bigint) as item_count,
+    cast(found.volume_mb as bigint) as volume_mb
+from found

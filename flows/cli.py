@@ -1,0 +1,296 @@
+"""`callfree`: the one entry point for people, schedulers and containers."""
+
+import atexit
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import wraps
+from typing import Any
+
+import click
+
+from flows.errors import CallfreeError, WrongUsage
+
+
+def _settings():
+    from pydantic import ValidationError
+
+    from flows.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WrongUsage(f"CALLFREE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}.") from None
+
+
+class _Day(click.ParamType):
+    name = "date"
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            if len(value) == 10:
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+        self.fail(f"{value!r} is not a date like 2017-12-30", parameter, context)
+
+
+DAY = _Day()
+
+
+def _told(command: Callable[..., int | None]) -> Callable[..., None]:
+    """One clear line on standard error for whatever goes wrong; a traceback only with --debug."""
+
+    @wraps(command)
+    @click.pass_context
+    def run(context: click.Context, *arguments: Any, **options: Any) -> None:
+        try:
+            status = command(*arguments, **options) or 0
+        except CallfreeError as error:
+            if context.obj["debug"]:
+                _unsuppress(error)
+                traceback.print_exception(error)
+            click.echo(f"callfree: {error}", err=True)
+            status = error.exit_status
+        except KeyboardInterrupt:
+            click.echo("callfree: interrupted; run again, nothing is posted twice.", err=True)
+            status = 1
+        except Exception as error:  # noqa: BLE001 - the last line of defence for the exit status
+            if context.obj["debug"]:
+                traceback.print_exception(error)
+            click.echo(f"callfree: {type(error).__name__}; run again with --debug to see where.", err=True)
+            status = 1
+        context.exit(status)
+
+    return run
+
+
+def _unsuppress(error: BaseException | None) -> None:
+    while error is not None:
+        error.__suppress_context__ = False
+        error = error.__context__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.version_option(package_name="callfree")
+@click.pass_context
+def main(context: click.Context, debug: bool) -> None:
+    """Pay subscribers in data volume for solving their problems without the hotline.
+
+    Senders drop daily extracts into CALLFREE_HOME/inbox; `callfree run` lands them, derives what every subscriber
+    should have, posts the difference to the ledger once, and puts the grant file for billing into outbox/grants.
+
+    \b
+    The usual day:
+      callfree run                           the job for yesterday
+      callfree status                        what is missing, held, rejected; what waits and for what
+      callfree waive calls 2017-09-11 --reason "switch was down"
+
+    \b
+    Settings:
+      CALLFREE_HOME                 the folder of the installation (default: data/ beside the project)
+      CALLFREE_POLICY               a folder with the five policy files (default: the pilot's)
+      CALLFREE_MAX_DELIVERY_BYTES   a delivery may unpack to so much (default: 8 GiB)
+      CALLFREE_MAX_REJECTED_SHARE   a delivery may have so many bad rows (default: 0.05)
+
+    \b
+    Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;
+    3 done, but something needs a person.
+    """
+    # Runs after all else: DuckDB's binding complains of leaks on standard error when the process ends.
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
+    os.umask(0o077)
+    context.obj = {"debug": debug}
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("callfree").setLevel(logging.INFO)
+
+
+@main.command()
+@click.option("--date", "business_date", type=DAY, help="The business date (default: yesterday, local).")
+@_told
+def run(business_date: date | None) -> int:
+    """Do the daily job for one business date.
+
+    It may be repeated for the latest date at any time: what is granted is not granted again. Dates may be left
+    out; then one run for the latest date does all that is due.
+    """
+    from flows.steps.start import today
+
+    settings = _settings()
+    day = business_date or today() - timedelta(days=1)
+    outcome = _flow_module("daily", settings).run(settings, day)
+    click.echo(f"Run for {day}")
+    for line in outcome.lines():
+        click.echo(f"  {line}")
+    return outcome.exit_status
+
+
+@main.command()
+@click.option("--from", "first", type=DAY, required=True, help="The first business date.")
+@click.option("--to", "last", type=DAY, required=True, help="The last business date.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Days from run to run.")
+@_told
+def backfill(first: date, last: date, every: int) -> int:
+    """Do the daily job for a range of dates, as of each date, in one process.
+
+    For histories and rehearsals. The day before each wave's invitation is run too, so that every wave is drawn
+    in time. Goes on where a run ends with 3, stops where one ends with 1 or 2.
+    """
+    settings = _settings()
+    outcomes = _flow_module("backfill", settings).run(settings, first, last, every)
+    grants = sum(outcome.posting.grant_count for outcome in outcomes)
+    volume = sum(outcome.posting.volume_mb for outcome in outcomes)
+    click.echo(f"{len(outcomes)} runs from {first} to {last}: posted {grants} grants, {volume} MB")
+    return 3 if any(outcome.exit_status == 3 for outcome in outcomes) else 0
+
+
+@main.command()
+@_told
+def demo() -> int:
+    """Make a small world, run a year of it, and say where to look.
+
+    A few thousand invented subscribers in both arms, with late calls, voided calls, rejected grants and a missing
+    day. It wants a home of its own: CALLFREE_HOME must be empty.
+    """
+    settings = _settings()
+    outcome = _flow_module("demo", settings).run(settings)
+    status = outcome.status
+    grants = sum(row["grant_count"] for row in status["grants"])
+    volume = sum(row["volume_mb"] for row in status["grants"])
+    enrolled = sum(wave["enrolled_count"] for wave in status["waves"])
+    members = sum(wave["treatment_count"] + wave["control_count"] for wave in status["waves"])
+    click.echo(
+        f"\nA year of the pilot: {members} members drawn, {enrolled} enrolled, {grants} grants of {volume} MB.\n\n"
+        f"Where to look, below {settings.home}:\n"
+        "  outbox/grants/            the grant files that billing takes, each with its manifest\n"
+        "  outbox/invitations/       who is invited\n"
+        "  published/marts.duckdb    the marts for analysts\n"
+        "  reports/data_docs/        what Great Expectations checked\n"
+        "  rejected/                 the delivery that came damaged, and why\n\n"
+        f"How it stands: CALLFREE_HOME={settings.home} callfree status"
+    )
+    return 0
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@_told
+def status(as_json: bool) -> None:
+    """Say how the installation stands: what is missing, late, held, rejected; what waits and for what."""
+    from flows.steps import status as steps
+    from flows.steps.start import today
+
+    settings = _settings()
+    found = steps.read_status(settings)
+    found["late"] = steps.late(settings, found, today())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from flows.steps.status_page import show
+
+        show(found)
+
+
+@main.command()
+@click.argument("feed")
+@click.argument("business_date", metavar="DATE", type=DAY)
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_told
+def waive(feed: str, business_date: date, reason: str) -> None:
+    """Declare that a delivery of subscribers, app_events or calls will never come.
+
+    Its day then counts as complete. If it comes after all it is loaded, and reported.
+    """
+    from flows.steps import operator
+    from flows.steps.start import today
+
+    _word(lambda settings: operator.waive(settings, feed, business_date, reason, today()))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_told
+def accept(name: str, reason: str) -> None:
+    """Let the next run load a held delivery."""
+    from flows.steps import operator
+
+    _word(lambda settings: operator.accept(settings, name, reason))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_told
+def refuse(name: str, reason: str) -> None:
+    """Move a held delivery to rejected/, or take a rejected one out of account for the start of its feed."""
+    from flows.steps import operator
+
+    _word(lambda settings: operator.refuse(settings, name, reason))
+
+
+@main.command()
+@click.argument("grant_ids", metavar="GRANT_ID ...", nargs=-1)
+@click.option("--all", "release_all", is_flag=True, help="Every parked grant.")
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_told
+def release(grant_ids: tuple[str, ...], release_all: bool, reason: str) -> None:
+    """Allow one more attempt for parked grants."""
+    from flows.steps import operator
+
+    if bool(grant_ids) == release_all:
+        raise WrongUsage("Name the grants to release, or say --all.")
+    _word(lambda settings: operator.release(settings, grant_ids, release_all, reason))
+
+
+@main.command()
+@_told
+def rebuild() -> None:
+    """Make the warehouse anew from archive and ledger.
+
+    It holds nothing that cannot be derived again; this proves it, and mends one that is lost or damaged.
+    """
+    from flows.steps.run import rebuild as rebuild_warehouse
+
+    day = rebuild_warehouse(_settings())
+    click.echo(f"The warehouse was derived anew for {day}." if day else "There has been no run: nothing to rebuild.")
+
+
+def _word(say: Callable[[Any], str]) -> None:
+    """An operator's word, said while nobody else works on the home; the status tells it at once."""
+    from flows.errors import guarded
+    from flows.steps.home import lock
+    from flows.steps.status import write_status
+
+    settings = _settings()
+    with lock(settings, "an operator's command"), guarded("the command"):
+        click.echo(say(settings))
+        write_status(settings)
+
+
+def _flow_module(name: str, settings: Any) -> Any:
+    """A module of flows. Prefect comes with it: it takes seconds, and reads its settings when it comes."""
+    from importlib import import_module
+
+    own = {
+        "PREFECT_HOME": str(settings.work / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "callfree",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+        "DO_NOT_TRACK": "1",
+    }
+    settings.make_folders()
+    for variable, value in own.items():
+        os.environ.setdefault(variable, value)
+    return import_module(f"flows.{name}")

@@ -1,0 +1,46 @@
+"""What can go wrong, told in one line that names the thing and the way out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CallfreeError(Exception):
+    """The job failed: nothing more was posted. Exit status 1."""
+
+    exit_status = 1
+
+
+class WrongUsage(CallfreeError):
+    """Wrong usage, an impossible date, a broken or changed policy: nothing was done. Exit status 2."""
+
+    exit_status = 2
+
+
+class Passing(CallfreeError):
+    """A fault of the machine that may pass by itself, so that a retry makes sense."""
+
+
+class GateFailed(CallfreeError):
+    """Great Expectations found what must not be: nothing was accepted, or nothing was posted."""
+
+    def __init__(self, gate: str, failed: tuple[str, ...], page: object) -> None:
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        super().__init__(f"The {gate} gate failed: {'; '.join(failed[:3])}{more}. Nothing was posted. See {page}.")
+
+
+@contextmanager
+def guarded(step: str) -> Iterator[None]:
+    """Turn whatever a step raises into one line without any value of a row.
+
+    The messages of databases and parsers quote the data they stumble over, and Prefect keeps what is raised.
+    The original stays reachable as the error's context, for `--debug`.
+    """
+    try:
+        yield
+    except CallfreeError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise Passing(f"{step} failed: {error.strerror or type(error).__name__}{where}.") from None
+    except Exception as error:
+        raise CallfreeError(f"{step} failed: {type(error).__name__}. Run again with --debug to see where.") from None

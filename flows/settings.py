@@ -1,0 +1,95 @@
+"""What differs from one installation to the next: paths and limits, from `CALLFREE_*` in the environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_POLICY = PROJECT / "dbt_project" / "seeds"
+
+
+class Settings(BaseSettings):
+    """One home folder is one installation; every path below it is fixed by the interface (2.1)."""
+
+    model_config = SettingsConfigDict(env_prefix="CALLFREE_", frozen=True)
+
+    home: Path = PROJECT / "data"
+    policy: Path = DEFAULT_POLICY
+    max_delivery_bytes: int = Field(default=8 * 1024**3, gt=0)
+    max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+
+    def _below_home(self, *parts: str) -> Path:
+        return self.home.absolute().joinpath(*parts)
+
+    @property
+    def inbox(self) -> Path:
+        return self._below_home("inbox")
+
+    @property
+    def archive(self) -> Path:
+        return self._below_home("archive")
+
+    @property
+    def rejected(self) -> Path:
+        return self._below_home("rejected")
+
+    @property
+    def held(self) -> Path:
+        return self._below_home("held")
+
+    @property
+    def grants_outbox(self) -> Path:
+        return self._below_home("outbox", "grants")
+
+    @property
+    def invitations_outbox(self) -> Path:
+        return self._below_home("outbox", "invitations")
+
+    @property
+    def reports(self) -> Path:
+        return self._below_home("reports")
+
+    @property
+    def published(self) -> Path:
+        return self._below_home("published")
+
+    @property
+    def warehouse(self) -> Path:
+        return self._below_home("warehouse.duckdb")
+
+    @property
+    def ledger(self) -> Path:
+        return self._below_home("ledger.duckdb")
+
+    @property
+    def marts(self) -> Path:
+        return self._below_home("published", "marts.duckdb")
+
+    @property
+    def status(self) -> Path:
+        return self._below_home("published", "status.json")
+
+    @property
+    def lock(self) -> Path:
+        return self._below_home(".lock")
+
+    @property
+    def work(self) -> Path:
+        """Scratch: dbt's target folder, Prefect's own files, the policy as it was checked."""
+        return self._below_home(".work")
+
+    def make_folders(self) -> None:
+        """Create the home folder as the interface describes it."""
+        for folder in (
+            self.inbox,
+            self.archive,
+            self.rejected,
+            self.held,
+            self.grants_outbox,
+            self.invitations_outbox,
+            self.reports,
+            self.published,
+            self.work,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)

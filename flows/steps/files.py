@@ -1,0 +1,74 @@
+"""Files that others read: whole under their name, or not there at all."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write_whole(path: Path, chunks: Iterable[bytes]) -> str:
+    """Write beside, make durable, then rename. Returns the hex SHA-256 of what was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    digest = hashlib.sha256()
+    with open(beside, "wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_folder(path.parent)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The hex SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_name(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
+    """The name, or the first of `name.2`, `name.3` ... that neither the folder nor `taken` has."""
+    others = set(taken)
+    candidate, number = name, 1
+    while candidate in others or os.path.lexists(folder / candidate):
+        number += 1
+        candidate = f"{name}.{number}"
+    return candidate
+
+
+def put_beside(source: Path, target: Path) -> None:
+    """Give a file a second, durable place; the first stays. A copy where the file system cannot link."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+            raise
+        beside = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, beside)
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    target.chmod(0o600)
+    sync_folder(target.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Move whatever is there, be it a file, a folder or a pipe; across file systems too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+    sync_folder(target.parent)

@@ -1,0 +1,77 @@
+"""The gates at both borders: what landed, and what is about to be posted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from expectations import grant_batch, landing
+from expectations.suite import Suite
+from flows.errors import GateFailed
+
+
+class Places(Protocol):
+    """What a gate needs of the settings."""
+
+    @property
+    def warehouse(self) -> Path: ...
+
+    @property
+    def ledger(self) -> Path: ...
+
+    @property
+    def reports(self) -> Path: ...
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """How a gate went. `failed` says what does not hold, in sentences without any value of a row."""
+
+    name: str
+    passed: bool
+    expectation_count: int
+    failed: tuple[str, ...]
+    page: Path
+
+
+def check_landing(settings: Places, feeds: Sequence[str], business_date: date | None = None) -> GateResult:
+    """Check the rows of the deliveries in `raw.landing`, which must all be of these feeds.
+
+    The business date names the run on the pages; the pages of a run without one are replaced by the next.
+    """
+    return _check("landing", landing.suites(tuple(feeds)), settings, business_date)
+
+
+def check_batch(settings: Places, business_date: date | None = None) -> GateResult:
+    """Check the grants in `posting.grants_due` against the policy, the entitlements and the ledger."""
+    return _check("batch", grant_batch.SUITES, settings, business_date, settings.ledger.absolute())
+
+
+def require_batch(settings: Places, business_date: date) -> None:
+    """The gate before posting. Raises GateFailed."""
+    _require(check_batch(settings, business_date))
+
+
+def require_landing(settings: Places, feeds: Sequence[str], business_date: date) -> None:
+    """The gate after landing. Raises GateFailed."""
+    _require(check_landing(settings, feeds, business_date))
+
+
+def _require(gate: GateResult) -> None:
+    if not gate.passed:
+        raise GateFailed(gate.name, gate.failed, gate.page)
+
+
+def _check(
+    gate: str, suites: tuple[Suite, ...], settings: Places, business_date: date | None, ledger: Path | None = None
+) -> GateResult:
+    # Great Expectations comes with these two, and takes seconds.
+    from expectations import data_docs
+    from expectations.check import check
+
+    verdicts = check(suites, settings.warehouse.absolute(), ledger)
+    failed = tuple(f"{verdict.suite.name}: {complaint}" for verdict in verdicts for complaint in verdict.complaints)
+    run = business_date.isoformat() if business_date else "latest"
+    page = data_docs.write_page(settings.reports / "data_docs", run, gate, verdicts)
+    return GateResult(gate, not failed, sum(len(suite.checks) for suite in suites), failed, page)

@@ -1,0 +1,319 @@
+"""The ledger: what cannot be derived again. It only grows, and only this module writes it (rule 1.8)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+
+from flows.errors import CallfreeError
+from flows.settings import Settings
+from flows.steps import outgoing
+from flows.steps.policy import Policy, UsedRows
+from flows.steps.warehouse import Connection, connect, rows, transaction
+
+_SCHEMA = """
+create table if not exists deliveries (
+    delivery_id integer primary key,
+    feed varchar,
+    business_date date,
+    file_name varchar not null,
+    sha256 varchar,
+    verdict varchar not null check (verdict in ('accepted', 'rejected', 'held', 'repeated')),
+    reason varchar,
+    -- Where the file lies, below the home folder.
+    stored_as varchar,
+    record_count bigint not null check (record_count >= 0),
+    rejected_count bigint not null check (rejected_count between 0 and record_count),
+    -- The held delivery that an operator's word turned into this one.
+    held_delivery_id integer references deliveries (delivery_id),
+    run_on date not null,
+    recorded_at timestamp not null,
+    check (verdict <> 'accepted' or (feed is not null and business_date is not null and sha256 is not null))
+);
+create table if not exists decisions (
+    decision_id integer primary key,
+    kind varchar not null check (kind in ('waive', 'accept', 'refuse', 'release')),
+    feed varchar,
+    business_date date,
+    delivery_id integer references deliveries (delivery_id),
+    subscriber_id varchar,
+    quarter integer,
+    month integer,
+    -- A release allows one attempt more than had been rejected by then.
+    allowed_attempts integer,
+    reason varchar not null check (reason <> ''),
+    decided_at timestamp not null,
+    check (kind <> 'waive' or (feed is not null and business_date is not null)),
+    check (kind not in ('accept', 'refuse') or delivery_id is not null),
+    check (kind <> 'release' or (
+        subscriber_id is not null and quarter is not null and month is not null and allowed_attempts is not null
+    ))
+);
+create table if not exists policy_rows (
+    policy_file varchar,
+    row_key varchar,
+    content varchar not null,
+    used_from_run_on date not null,
+    primary key (policy_file, row_key)
+);
+create table if not exists draws (
+    wave_id varchar primary key,
+    terms_id varchar not null,
+    invite_on date not null,
+    drawn_in_run_on date not null,
+    eligible_count bigint not null check (eligible_count > 0)
+);
+create table if not exists members (
+    subscriber_id varchar primary key,
+    wave_id varchar not null references draws (wave_id),
+    arm varchar not null check (arm in ('treatment', 'control')),
+    draw_rank bigint not null check (draw_rank >= 1),
+    -- Empty for those whom the invitation file does not name.
+    invitation_email varchar,
+    unique (wave_id, draw_rank),
+    check (arm = 'treatment' or invitation_email is null)
+);
+create table if not exists enrolments (
+    subscriber_id varchar primary key references members (subscriber_id),
+    wave_id varchar not null references draws (wave_id),
+    enrolled_at timestamp not null,
+    enrolled_on date not null,
+    recorded_in_run_on date not null
+);
+create table if not exists batches (
+    sequence integer primary key check (sequence >= 1),
+    business_date date not null,
+    batch_no integer not null check (batch_no >= 1),
+    file_name varchar not null unique,
+    line_count bigint not null check (line_count >= 0),
+    volume_mb bigint not null check (volume_mb >= 0),
+    sha256 varchar not null,
+    previous_sha256 varchar check ((previous_sha256 is null) = (sequence = 1)),
+    unique (business_date, batch_no)
+);
+create table if not exists grants (
+    grant_id varchar primary key,
+    sequence integer not null references batches (sequence),
+    subscriber_id varchar not null references enrolments (subscriber_id),
+    msisdn varchar not null,
+    kind varchar not null check (kind in ('welcome', 'loyalty')),
+    quarter integer not null check (quarter >= 0),
+    month integer not null check (month between 0 and 3),
+    entry_no integer not null check (entry_no >= 1),
+    volume_mb bigint not null check (volume_mb > 0),
+    valid_from date not null,
+    valid_until date not null check (valid_until > valid_from),
+    wave_id varchar not null references draws (wave_id),
+    terms_id varchar not null,
+    unique (subscriber_id, quarter, month, entry_no),
+    check ((kind = 'welcome') = (quarter = 0) and (quarter = 0) = (month = 0))
+);
+create table if not exists publications (
+    file_name varchar primary key,
+    published_at timestamp not null
+);
+"""
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Connection]:
+    """The ledger alone, its tables made on first use."""
+    with connect(settings.ledger) as connection:
+        connection.execute(_SCHEMA)
+        yield connection
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+# --- What is known ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A delivery as the ledger holds it."""
+
+    delivery_id: int
+    feed: str | None
+    business_date: date | None
+    file_name: str
+    sha256: str | None
+    verdict: str
+    reason: str | None
+    stored_as: str | None
+    record_count: int
+    rejected_count: int
+    held_delivery_id: int | None
+    run_on: date
+
+    @property
+    def day(self) -> tuple[str | None, date | None]:
+        return (self.feed, self.business_date)
+
+
+def deliveries(connection: Connection) -> list[Delivery]:
+    """Every delivery there ever was, in order."""
+    return [
+        Delivery(**row)
+        for row in rows(
+            connection,
+            "select delivery_id, feed, business_date, file_name, sha256, verdict, reason, stored_as,"
+            " record_count, rejected_count, held_delivery_id, run_on from deliveries order by delivery_id",
+        )
+    ]
+
+
+def in_force(history: list[Delivery]) -> dict[tuple, Delivery]:
+    """The delivery in force for each feed and business date."""
+    return {delivery.day: delivery for delivery in history if delivery.verdict == "accepted"}
+
+
+def still_held(history: list[Delivery], refused: set[int]) -> list[Delivery]:
+    """Deliveries that wait for an operator's word: no later delivery of the day that is not itself rejected."""
+    latest = {delivery.day: delivery for delivery in history if delivery.verdict != "rejected"}
+    judged = refused | {delivery.held_delivery_id for delivery in history}
+    return [
+        delivery for delivery in latest.values() if delivery.verdict == "held" and delivery.delivery_id not in judged
+    ]
+
+
+def decided(connection: Connection, kind: str) -> set[int]:
+    """The deliveries that an operator accepted, or refused."""
+    found = connection.execute("select delivery_id from decisions where kind = ?", [kind]).fetchall()
+    return {row[0] for row in found if row[0] is not None}
+
+
+def latest_run(connection: Connection) -> date | None:
+    """The business date of the latest run that posted."""
+    return connection.execute("select max(business_date) from batches").fetchone()[0]
+
+
+def drawn_waves(connection: Connection) -> list[str]:
+    return [row[0] for row in connection.execute("select wave_id from draws").fetchall()]
+
+
+def used_policy(connection: Connection) -> UsedRows:
+    """The policy rows that are fixed, as recorded."""
+    found = connection.execute("select policy_file, row_key, content from policy_rows").fetchall()
+    return {(name, key): content for name, key, content in found}
+
+
+# --- What is written ----------------------------------------------------------------------------------------------
+
+
+def record_deliveries(connection: Connection, news: list[Delivery]) -> None:
+    """The verdicts of one landing, all or none."""
+    with transaction(connection):
+        for delivery in news:
+            connection.execute(
+                "insert into deliveries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    delivery.delivery_id, delivery.feed, delivery.business_date, delivery.file_name, delivery.sha256,
+                    delivery.verdict, delivery.reason, delivery.stored_as, delivery.record_count,
+                    delivery.rejected_count, delivery.held_delivery_id, delivery.run_on, _now(),
+                ],
+            )  # fmt: skip
+
+
+def record_decision(connection: Connection, kind: str, reason: str, **about) -> None:
+    """An operator's word: what it is about by column name."""
+    number = connection.execute("select coalesce(max(decision_id), 0) + 1 from decisions").fetchone()[0]
+    columns = ["decision_id", "kind", "reason", "decided_at", *about]
+    connection.execute(
+        f"insert into decisions ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
+        [number, kind, reason, _now(), *about.values()],
+    )
+
+
+@dataclass(frozen=True)
+class Posting:
+    """What one posting put into the ledger."""
+
+    business_date: date
+    drawn_waves: tuple[str, ...]
+    enrolment_count: int
+    file_name: str | None
+    grant_count: int
+    volume_mb: int
+
+
+def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
+    """Post what the run derived: draws, enrolments, grants and the file's record, in one transaction.
+
+    The ledger's keys stand behind it: a grant cannot be posted twice, a file cannot skip a number.
+    """
+    with connect(settings.warehouse, ledger=settings.ledger) as connection:
+        derived_for = connection.execute("select business_date from raw.run").fetchone()[0]
+        if derived_for != business_date:
+            raise CallfreeError(f"The warehouse was derived for {derived_for}, not for {business_date}: run again.")
+        with transaction(connection):
+            enrolments, waves = _post_register(connection)
+            batch = _post_batch(connection)
+            _post_policy(connection, policy, business_date)
+        return Posting(
+            business_date=business_date,
+            drawn_waves=waves,
+            enrolment_count=enrolments,
+            file_name=batch["file_name"] if batch else None,
+            grant_count=batch["line_count"] if batch else 0,
+            volume_mb=batch["volume_mb"] if batch else 0,
+        )
+
+
+def _post_register(connection: Connection) -> tuple[int, tuple[str, ...]]:
+    waves = connection.execute("select wave_id from posting.draws_due order by invite_on, wave_id").fetchall()
+    connection.execute(
+        "insert into ledger.draws (wave_id, terms_id, invite_on, drawn_in_run_on, eligible_count)"
+        " select wave_id, terms_id, invite_on, drawn_in_run_on, eligible_count from posting.draws_due"
+    )
+    connection.execute(
+        "insert into ledger.members (subscriber_id, wave_id, arm, draw_rank, invitation_email)"
+        " select subscriber_id, wave_id, arm, draw_rank, invitation_email from posting.members_due"
+        " order by wave_id, draw_rank"
+    )
+    (count,) = connection.execute(
+        "insert into ledger.enrolments (subscriber_id, wave_id, enrolled_at, enrolled_on, recorded_in_run_on)"
+        " select subscriber_id, wave_id, enrolled_at, enrolled_on, recorded_in_run_on from posting.enrolments_due"
+        " order by subscriber_id"
+    ).fetchone()
+    return count, tuple(wave_id for (wave_id,) in waves)
+
+
+def _post_batch(connection: Connection) -> dict | None:
+    found = rows(connection, "select * from posting.batch_due")
+    if not found:
+        return None
+    batch = found[0]
+    previous = connection.execute(
+        "select sha256 from ledger.batches where sequence = ?", [batch["sequence"] - 1]
+    ).fetchone()
+    connection.execute(
+        "insert into ledger.batches values (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            batch["sequence"], batch["business_date"], batch["batch_no"], batch["file_name"], batch["line_count"],
+            batch["volume_mb"], outgoing.digest(connection, "posting.grants_due"), previous and previous[0],
+        ],
+    )  # fmt: skip
+    connection.execute(
+        "insert into ledger.grants (grant_id, sequence, subscriber_id, msisdn, kind, quarter, month, entry_no,"
+        " volume_mb, valid_from, valid_until, wave_id, terms_id)"
+        " select grant_id, ?, subscriber_id, msisdn, kind, quarter, month, entry_no,"
+        " volume_mb, valid_from, valid_until, wave_id, terms_id from posting.grants_due order by grant_id",
+        [batch["sequence"]],
+    )
+    return batch
+
+
+def _post_policy(connection: Connection, policy: Policy, business_date: date) -> None:
+    waves = [row[0] for row in connection.execute("select wave_id from ledger.draws").fetchall()]
+    found = connection.execute("select policy_file, row_key from ledger.policy_rows").fetchall()
+    used = policy.used(waves, business_date)
+    for name, key in sorted(used.keys() - set(found)):
+        connection.execute(
+            "insert into ledger.policy_rows values (?, ?, ?, ?)", [name, key, used[name, key], business_date]
+        )
+
+
+def record_publication(connection: Connection, file_name: str) -> None:
+    """Mark a file as published: its manifest stands."""
+    connection.execute("insert into publications values (?, ?)", [file_name, _now()])

@@ -1,0 +1,65 @@
+"""The marts for analysts: a copy beside the warehouse, replaced whole after each run."""
+
+import os
+from typing import Any
+
+from flows.settings import Settings
+from flows.steps.files import sync_folder
+from flows.steps.warehouse import Connection, attach, connect, rows
+
+SCHEMA = "marts"
+
+
+def has_marts(connection: Connection) -> bool:
+    """Whether a run has derived the marts of this warehouse yet."""
+    found = connection.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = 'exceptions'", [SCHEMA]
+    )
+    return found.fetchone() is not None
+
+
+def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
+    """Copy every mart into `published/marts.duckdb`; readers keep the copy they have open.
+
+    Returns the exceptions that the copy before did not have: kind, subject, item_count.
+    """
+    beside = settings.marts.with_name(f".{settings.marts.name}.part")
+    beside.unlink(missing_ok=True)
+    with connect(settings.warehouse) as connection:
+        news = _new_exceptions(settings, connection)
+        attach(connection, beside, "published")
+        for (table,) in connection.execute(
+            "select table_name from information_schema.tables"
+            " where table_catalog = current_database() and table_schema = ? order by table_name",
+            [SCHEMA],
+        ).fetchall():
+            connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
+        connection.execute("create table published.main.run as select business_date, is_current from intermediate.int_run")
+        connection.execute("checkpoint published")
+        connection.execute("detach published")
+    descriptor = os.open(beside, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    os.replace(beside, settings.marts)
+    sync_folder(settings.published)
+    return tuple(news)
+
+
+def _new_exceptions(settings: Settings, connection: Connection) -> list[dict[str, Any]]:
+    known = "select null as kind, null as subject, 0 as item_count where false"
+    if settings.marts.is_file():
+        attach(connection, settings.marts, "before", read_only=True)
+        known = "select kind, subject, item_count from before.main.exceptions"
+    found = rows(
+        connection,
+        f"""
+        select found.kind, found.subject, found.item_count
+        from marts.exceptions as found
+        left join ({known}) as known on found.kind = known.kind and found.subject = known.subject
+        where known.kind is null or found.item_count > known.item_count
+        order by found.kind, found.subject
+        """,
+    )
+    if settings.marts.is_file():
+        connection.execute("detach before")
+    return found

@@ -1,0 +1,98 @@
+"""What a run came to, for the exit status, the screen and the run's page in Prefect."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from flows.steps.landing import Landing
+from flows.steps.ledger import Posting
+from flows.steps.publish import Published
+from flows.steps.status import needs_a_person
+
+# How each kind of exception is told to people.
+KINDS = {
+    "parked_grant": "grants parked: rejected too often, released by an operator's word",
+    "overpaid_grant": "grants overpaid",
+    "lapsed_enrolment": "enrolments that today's data would not give",
+    "overdue_wave": "waves overdue, not drawn",
+    "memberless_wave": "waves without anybody eligible",
+    "unattributed_calls": "calls of nobody",
+    "unknown_line": "calls on lines without a row in the policy",
+    "unknown_outcome": "calls with outcomes without a row in the policy",
+    "unknown_ack": "answers for unknown grants",
+    "contradicting_ack": "grants both accepted and rejected",
+    "rejected_rows": "rows rejected",
+    "emptied_values": "malformed values loaded as empty",
+    "unknown_columns": "unknown columns not loaded",
+    "waived_but_delivered": "deliveries that came although waived",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did, what waits, and whether something needs a person."""
+
+    business_date: date
+    landing: Landing
+    posting: Posting
+    published: Published
+    new_exceptions: tuple[dict[str, Any], ...]
+    status: dict[str, Any]
+
+    @property
+    def exit_status(self) -> int:
+        """0 done; 3 done, but something needs a person (2.5)."""
+        return 3 if self.landing.rejected or needs_a_person(self.status) else 0
+
+    def headline(self) -> str:
+        """The run in one line."""
+        return f"{self.business_date}: {self.posting.grant_count} grants, {self.posting.volume_mb} MB"
+
+    def lines(self) -> list[str]:
+        """The run in plain sentences."""
+        landing, posting = self.landing, self.posting
+        told = [
+            f"landed {len(landing.accepted)} deliveries with {landing.loaded_rows} rows"
+            + (f", {landing.rejected_rows} rows rejected" if landing.rejected_rows else "")
+            + (f"; {len(landing.repeated)} repeats" if landing.repeated else "")
+        ]
+        told += [f"rejected {name}: {reason}" for name, reason in landing.rejected]
+        told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
+        told += [f"drew wave {wave_id}" for wave_id in posting.drawn_waves]
+        told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
+        told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
+        told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
+        told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
+        told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions)]
+        return told
+
+    def markdown(self) -> str:
+        """The run as a page for Prefect."""
+        items = "\n".join(f"- {line}" for line in self.lines())
+        totals = "\n".join(
+            f"| {KINDS.get(row['kind'], row['kind'])} | {row['item_count']} |"
+            for row in self.status.get("exceptions", [])
+        )
+        table = f"\n\n| what lasts | count |\n|---|---:|\n{totals}" if totals else ""
+        return f"# Run for {self.business_date}\n\n{items}{table}\n"
+
+
+def waiting_sentences(status: dict[str, Any]) -> list[str]:
+    """What waits, and for which days of which feed."""
+    return [
+        f"{row['item_count']} {row['what']} for {row['feed']}"
+        + (f" of {row['missing_days']}" if row["missing_days"] else ", of which no delivery has come")
+        for row in status.get("waiting", [])
+    ]
+
+
+def _by_kind(exceptions: tuple[dict[str, Any], ...]) -> list[str]:
+    counts: dict[str, int] = {}
+    subjects: dict[str, list[str]] = {}
+    for row in exceptions:
+        counts[row["kind"]] = counts.get(row["kind"], 0) + row["item_count"]
+        subjects.setdefault(row["kind"], []).append(row["subject"])
+    return [
+        f"{count} {KINDS.get(kind, kind)} ({', '.join(subjects[kind][:3])}{', ...' if len(subjects[kind]) > 3 else ''})"
+        for kind, count in counts.items()
+    ]

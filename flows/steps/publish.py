@@ -1,0 +1,122 @@
+"""Publishing: the outbox shows what the ledger says (2.3, 2.4). It can be repeated for ever."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.errors import CallfreeError
+from flows.settings import Settings
+from flows.steps import ledger, outgoing
+from flows.steps.files import write_whole
+from flows.steps.warehouse import Connection, rows
+
+
+@dataclass(frozen=True)
+class Published:
+    """The files that this publication put into the outbox."""
+
+    grant_files: tuple[str, ...]
+    invitation_files: tuple[str, ...]
+
+
+def publish(settings: Settings) -> Published:
+    """Write every file of the ledger that is not marked as published, and mark it once its manifest stands."""
+    with ledger.open_ledger(settings) as connection:
+        return Published(
+            grant_files=tuple(
+                _publish_grants(settings, connection, batch) for batch in _unpublished_batches(connection)
+            ),
+            invitation_files=tuple(
+                _publish_invitations(settings, connection, draw) for draw in _unpublished_draws(connection)
+            ),
+        )
+
+
+def _unpublished_batches(connection: Connection) -> list[dict]:
+    return rows(
+        connection,
+        "select batches.* from batches left join publications on batches.file_name = publications.file_name"
+        " where publications.file_name is null order by batches.sequence",
+    )
+
+
+def _publish_grants(settings: Settings, connection: Connection, batch: dict) -> str:
+    path = settings.grants_outbox / batch["file_name"]
+    written = write_whole(path, render_batch(connection, batch["sequence"]))
+    if written != batch["sha256"]:
+        path.unlink()
+        raise CallfreeError(
+            f"{path.name} would not be the file that was posted: the ledger is damaged. Nothing was published."
+        )
+    write_whole(manifest_path(path), [batch_manifest(batch)])
+    ledger.record_publication(connection, path.name)
+    return path.name
+
+
+def render_batch(connection: Connection, sequence: int):
+    """The bytes of a posted grant file, from the ledger alone."""
+    return outgoing.render_grants(connection, "(select * from grants where sequence = ?)", [sequence])
+
+
+def batch_manifest(batch: dict) -> bytes:
+    """The bytes of the manifest of a posted grant file, from its row in the ledger."""
+    return outgoing.manifest(
+        file=batch["file_name"],
+        business_date=batch["business_date"],
+        sequence=batch["sequence"],
+        lines=batch["line_count"],
+        volume_mb=batch["volume_mb"],
+        sha256=batch["sha256"],
+        previous_sha256=batch["previous_sha256"],
+    )
+
+
+def manifest_path(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".csv") + ".manifest.json")
+
+
+def _unpublished_draws(connection: Connection) -> list[dict]:
+    return rows(
+        connection,
+        """
+        with files as (
+            select wave_id, invite_on, 'invitations_' || wave_id || '.csv' as file_name
+            from draws
+        )
+
+        select
+            files.wave_id,
+            files.invite_on,
+            files.file_name,
+            (
+                select count(*) from members
+                where members.wave_id = files.wave_id and members.invitation_email is not null
+            ) as line_count
+        from files
+        left join publications on files.file_name = publications.file_name
+        where publications.file_name is null
+        order by files.invite_on, files.wave_id
+        """,
+    )
+
+
+def _publish_invitations(settings: Settings, connection: Connection, draw: dict) -> str:
+    path = settings.invitations_outbox / draw["file_name"]
+    invited = """(
+        select members.subscriber_id, members.invitation_email as email, draws.wave_id, draws.invite_on
+        from members
+        inner join draws on members.wave_id = draws.wave_id
+        where draws.wave_id = ? and members.invitation_email is not null
+    )"""
+    sha256 = write_whole(
+        path, outgoing.render(connection, invited, outgoing.INVITATION_COLUMNS, [draw["wave_id"]])
+    )
+    manifest = outgoing.manifest(
+        file=path.name,
+        wave_id=draw["wave_id"],
+        invite_on=draw["invite_on"],
+        lines=draw["line_count"],
+        sha256=sha256,
+    )
+    write_whole(manifest_path(path), [manifest])
+    ledger.record_publication(connection, path.name)
+    return path.name

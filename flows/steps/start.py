@@ -1,0 +1,52 @@
+"""Whether a run may start: the date, the policy, and whether what was used of it still stands."""
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from flows.errors import WrongUsage
+from flows.settings import Settings
+from flows.steps import ledger, policy
+from flows.steps.home import lock
+from flows.steps.policy import Policy
+
+LOCAL = ZoneInfo("Europe/Berlin")
+
+
+def today() -> date:
+    """The local date now. Only the edges of the program ask the clock."""
+    return datetime.now(LOCAL).date()
+
+
+def check_date(settings: Settings, business_date: date) -> None:
+    """Run dates strictly increase, apart from repeating the latest one, up to yesterday. Raises WrongUsage."""
+    if business_date >= today():
+        raise WrongUsage(f"{business_date} is not over yet: the latest date to run is yesterday.")
+    with ledger.open_ledger(settings) as connection:
+        latest = ledger.latest_run(connection)
+    if latest is not None and business_date < latest:
+        raise WrongUsage(f"{business_date} cannot be run any more: the latest run was for {latest}.")
+
+
+def check_start(settings: Settings, business_date: date) -> Policy:
+    """The policy of the run. Raises WrongUsage for an impossible date, or a broken or changed policy."""
+    check_date(settings, business_date)
+    loaded = policy.load(settings.policy)
+    with ledger.open_ledger(settings) as connection:
+        used = loaded.used(ledger.drawn_waves(connection), ledger.latest_run(connection))
+        policy.check_unchanged(ledger.used_policy(connection), used)
+    return loaded
+
+
+def backfill_dates(settings: Settings, first: date, last: date, every: int) -> list[date]:
+    """The dates of a backfill: first, first + every, ... and the last, and the eve of each invitation between.
+
+    Raises WrongUsage for an impossible date, so that nothing runs.
+    """
+    if first > last:
+        raise WrongUsage(f"{first} is after {last}.")
+    with lock(settings, "callfree backfill"):
+        check_date(settings, first)
+        check_date(settings, last)
+    dates = {first + timedelta(days=number) for number in range(0, (last - first).days + 1, every)} | {last}
+    eves = {wave.invite_on - timedelta(days=1) for wave in policy.load(settings.policy).waves}
+    return sorted(dates | {eve for eve in eves if first <= eve <= last})

@@ -1,0 +1,185 @@
+"""How an installation stands: written after each run and each operator's word, read at any time (2.5)."""
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+from flows.settings import Settings
+from flows.steps import ledger
+from flows.steps.feeds import DAILY_FEEDS, is_not_yet, parse_name
+from flows.steps.files import write_whole
+from flows.steps.marts import has_marts
+from flows.steps.warehouse import Connection, connect, rows
+
+# Exceptions of which each one counts; of the others a run has many, and their number tells more.
+_NAMED_KINDS = (
+    "parked_grant", "overpaid_grant", "lapsed_enrolment", "overdue_wave", "memberless_wave", "unknown_line",
+    "unknown_outcome", "unknown_ack", "contradicting_ack", "waived_but_delivered",
+)  # fmt: skip
+_NAMED_LIMIT = 20
+# As long as one of these lasts, a run ends with 3.
+NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
+
+
+def write_status(settings: Settings) -> dict[str, Any]:
+    """Derive the status from warehouse and ledger, write `published/status.json`, and return it."""
+    status = _from_ledger(settings) | _from_marts(settings)
+    _write(settings, status)
+    return status
+
+
+def write_failure(settings: Settings, business_date: date, error: Exception) -> None:
+    """Add to the status as it was that the latest run failed, and why."""
+    failed = {"business_date": business_date, "error": str(error)}
+    _write(settings, read_status(settings) | {"failed_run": failed})
+
+
+def _write(settings: Settings, status: dict[str, Any]) -> None:
+    content = json.dumps(status, indent=2, default=str) + "\n"
+    write_whole(settings.status, [content.encode()])
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """The status as last written; empty before the first run."""
+    return json.loads(settings.status.read_text()) if settings.status.is_file() else {}
+
+
+def _from_ledger(settings: Settings) -> dict[str, Any]:
+    with ledger.open_ledger(settings) as connection:
+        history = ledger.deliveries(connection)
+        refused = ledger.decided(connection, "refuse")
+        accepted = ledger.decided(connection, "accept")
+        return {
+            "last_run": ledger.latest_run(connection),
+            "held": [
+                {
+                    "file": delivery.file_name,
+                    "reason": delivery.reason,
+                    "accepted": delivery.delivery_id in accepted,
+                }
+                for delivery in ledger.still_held(history, refused)
+            ],
+            "rejected": [
+                {"file": delivery.stored_as.removeprefix("rejected/"), "reason": delivery.reason}
+                for delivery in _rejections_that_matter(history, refused)
+            ],
+            "waived": rows(
+                connection,
+                "select feed, business_date, reason from decisions where kind = 'waive' order by feed, business_date",
+            ),
+            "unpublished_files": [
+                row["file_name"]
+                for row in rows(
+                    connection,
+                    "select file_name from batches where file_name not in (select file_name from publications)"
+                    " order by sequence",
+                )
+            ],
+        }
+
+
+def _rejections_that_matter(history: list[ledger.Delivery], refused: set[int]) -> list[ledger.Delivery]:
+    """Rejected deliveries whose day nothing has closed since, and names that nobody understood."""
+    closed: dict[tuple, int] = {}
+    for delivery in history:
+        if delivery.verdict in ("accepted", "repeated"):
+            closed[delivery.day] = delivery.delivery_id
+    return [
+        delivery
+        for delivery in history
+        if delivery.verdict == "rejected"
+        and delivery.delivery_id not in refused
+        and delivery.stored_as
+        and (delivery.feed is None or closed.get(delivery.day, 0) < delivery.delivery_id)
+    ]
+
+
+def _from_marts(settings: Settings) -> dict[str, Any]:
+    if not settings.warehouse.is_file():
+        return {}
+    with connect(settings.warehouse) as connection:
+        if not has_marts(connection):
+            return {}
+        return {
+            "feeds": rows(
+                connection,
+                """
+                select
+                    days.feed,
+                    min(days.day) filter (where not days.is_before_start) as starts_on,
+                    max(days.day) filter (where days.is_delivered) as latest_delivery_on,
+                    -- Complete from its start to the day before the first gap.
+                    coalesce(
+                        min(days.day) filter (where not days.is_complete and not days.is_before_start),
+                        max(days.day) + 1
+                    ) - 1 as complete_to,
+                    list(days.day order by days.day) filter (where not days.is_complete and not days.is_before_start)
+                        as missing_days
+                from marts.feed_days as days
+                group by days.feed
+                order by days.feed
+                """,
+            ),
+            "waves": rows(
+                connection,
+                "select wave_id, wave_state, invite_on, treatment_count, control_count, enrolled_count"
+                " from marts.pilot_waves order by invite_on, wave_id",
+            ),
+            "waiting": rows(
+                connection, "select what, item_count, feed, missing_days from marts.waiting order by what, feed"
+            ),
+            "grants": rows(
+                connection,
+                "select answer, count(*) as grant_count, sum(volume_mb)::bigint as volume_mb"
+                " from marts.grants group by answer order by answer",
+            ),
+            "unanswered_files": rows(
+                connection,
+                "select file_name, count(*) as grant_count from marts.grants"
+                " where answer = 'unanswered' group by file_name, sequence order by sequence",
+            ),
+            "exceptions": rows(
+                connection,
+                "select kind, sum(item_count)::bigint as item_count, sum(volume_mb)::bigint as volume_mb"
+                " from marts.exceptions group by kind order by kind",
+            ),
+            "exception_subjects": _subjects(connection),
+        }
+
+
+def _subjects(connection: Connection) -> dict[str, list[str]]:
+    """The first few subjects of the kinds where each one counts."""
+    found = rows(
+        connection,
+        "select kind, list(subject order by subject)[:?] as subjects from marts.exceptions"
+        " where list_contains(?, kind) group by kind order by kind",
+        [_NAMED_LIMIT, list(_NAMED_KINDS)],
+    )
+    return {row["kind"]: row["subjects"] for row in found}
+
+
+def needs_a_person(status: dict[str, Any]) -> bool:
+    """Whether something lasts that makes a run end with 3."""
+    kinds = {row["kind"] for row in status.get("exceptions", [])}
+    return bool(status["held"]) or any(kind in kinds for kind in NEEDS_A_PERSON)
+
+
+def late(settings: Settings, status: dict[str, Any], today: date) -> list[dict[str, str]]:
+    """Deliveries of days after the last run, up to yesterday, that do not lie in the inbox yet."""
+    last_run = status.get("last_run")
+    if not last_run:
+        return []
+    there = set()
+    if settings.inbox.is_dir():
+        for path in settings.inbox.iterdir():
+            parsed = None if is_not_yet(path.name) else parse_name(path.name)
+            if parsed:
+                there.add((parsed.feed, parsed.business_date))
+    first = date.fromisoformat(str(last_run)) + timedelta(days=1)
+    days = [first + timedelta(days=number) for number in range((today - first).days)]
+    return [
+        {"feed": feed, "business_date": day.isoformat()}
+        for day in days
+        for feed in DAILY_FEEDS
+        if (feed, day) not in there
+    ]

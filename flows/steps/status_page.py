@@ -1,0 +1,90 @@
+"""The status for people, on a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.steps.outcome import KINDS, waiting_sentences
+
+
+def show(status: dict[str, Any]) -> None:
+    """Print the status: what needs a person first."""
+    console = Console(highlight=False)
+    if not status.get("last_run") and not status.get("failed_run"):
+        console.print("There has been no run yet. Drop deliveries into the inbox, then: callfree run")
+        return
+    console.print(f"Last run: [bold]{status.get('last_run') or 'none'}[/]")
+    if failed := status.get("failed_run"):
+        console.print(f"[red]The run for {failed['business_date']} failed:[/] {failed['error']}")
+    _show_list(console, "[red]Held[/] (callfree accept or refuse)", [
+        f"{held['file']}: {held['reason']}" + ("; accepted, the next run loads it" if held["accepted"] else "")
+        for held in status.get("held", [])
+    ])  # fmt: skip
+    _show_list(console, "[red]Rejected[/]", [f"{row['file']}: {row['reason']}" for row in status.get("rejected", [])])
+    _show_list(console, "[yellow]Late[/]", [f"{row['feed']} of {row['business_date']}" for row in status["late"]])
+    _show_feeds(console, status.get("feeds", []))
+    _show_list(console, "[yellow]Waiting[/]", waiting_sentences(status))
+    _show_list(console, "Waived", [
+        f"{row['feed']} of {row['business_date']}: {row['reason']}" for row in status.get("waived", [])
+    ])  # fmt: skip
+    _show_waves(console, status.get("waves", []))
+    _show_grants(console, status)
+    _show_exceptions(console, status)
+
+
+def _show_list(console: Console, title: str, lines: list[str], limit: int = 20) -> None:
+    if lines:
+        console.print(f"\n{title}")
+        for line in lines[:limit]:
+            console.print(f"  {line}", markup=False)
+        if len(lines) > limit:
+            console.print(f"  and {len(lines) - limit} more")
+
+
+def _show_feeds(console: Console, feeds: list[dict]) -> None:
+    table = Table("feed", "starts on", "latest delivery", "complete to", "missing", title="Feeds", title_justify="left")
+    for feed in feeds:
+        missing = feed["missing_days"] or []
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        table.add_row(
+            feed["feed"], feed["starts_on"], feed["latest_delivery_on"], feed["complete_to"],
+            f"[yellow]{shown}[/]" if missing else "",
+        )  # fmt: skip
+    console.print()
+    console.print(table)
+
+
+def _show_waves(console: Console, waves: list[dict]) -> None:
+    table = Table("wave", "invite on", "state", title="Waves", title_justify="left")
+    for column in ("treatment", "control", "enrolled"):
+        table.add_column(column, justify="right")
+    for wave in waves:
+        state = wave["wave_state"].replace("_", " ")
+        colour = "red" if state in ("overdue", "memberless") else "default"
+        counts = (str(wave[f"{column}_count"]) for column in ("treatment", "control", "enrolled"))
+        table.add_row(wave["wave_id"], wave["invite_on"], f"[{colour}]{state}[/]", *counts)
+    console.print(table)
+
+
+def _show_grants(console: Console, status: dict[str, Any]) -> None:
+    table = Table("billing's answer", title="Grants", title_justify="left")
+    table.add_column("grants", justify="right")
+    table.add_column("MB", justify="right")
+    for row in status.get("grants", []):
+        table.add_row(row["answer"], str(row["grant_count"]), str(row["volume_mb"]))
+    console.print(table)
+    _show_list(console, "[yellow]Unpublished files[/]", status.get("unpublished_files", []))
+    _show_list(console, "Unanswered files", [
+        f"{row['file_name']}: {row['grant_count']} grants" for row in status.get("unanswered_files", [])
+    ], limit=5)  # fmt: skip
+
+
+def _show_exceptions(console: Console, status: dict[str, Any]) -> None:
+    subjects = status.get("exception_subjects", {})
+    lines = []
+    for row in status.get("exceptions", []):
+        named = subjects.get(row["kind"], [])
+        shown = f": {', '.join(named[:5])}" + (", ..." if len(named) > 5 else "") if named else ""
+        lines.append(f"{row['item_count']} {KINDS.get(row['kind'], row['kind'])}{shown}")
+    _show_list(console, "Exceptions", lines)
