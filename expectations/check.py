@@ -26,6 +26,8 @@ from expectations.suite import ROWS_COUNTED, Suite
 logging.captureWarnings(False)
 # What it logs quotes the errors of the database, and these quote values of rows.
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+# This one has a level of its own.
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.CRITICAL)
 
 # A database error as SQLAlchemy words it: "(_duckdb.ConversionException) Conversion Error: ...".
 _DATABASE_ERROR = re.compile(r"\((?:\w+\.)*(\w+)\)")

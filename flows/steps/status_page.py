@@ -22,7 +22,7 @@ def show(status: dict[str, Any]) -> None:
         for held in status.get("held", [])
     ])  # fmt: skip
     _show_list(console, "[red]Rejected[/]", [f"{row['file']}: {row['reason']}" for row in status.get("rejected", [])])
-    _show_list(console, "[yellow]Late[/]", [f"{row['feed']} of {row['business_date']}" for row in status["late"]])
+    _show_list(console, "[yellow]Late[/]", _late_by_feed(status["late"]))
     _show_feeds(console, status.get("feeds", []))
     _show_list(console, "[yellow]Waiting[/]", waiting_sentences(status))
     _show_list(console, "Waived", [
@@ -31,6 +31,16 @@ def show(status: dict[str, Any]) -> None:
     _show_waves(console, status.get("waves", []))
     _show_grants(console, status)
     _show_exceptions(console, status)
+
+
+def _late_by_feed(late: list[dict[str, str]]) -> list[str]:
+    days: dict[str, list[str]] = {}
+    for row in late:
+        days.setdefault(row["feed"], []).append(row["business_date"])
+    return [
+        f"{feed} of {found[0]}" + (f" to {found[-1]}: {len(found)} deliveries" if len(found) > 1 else "")
+        for feed, found in days.items()
+    ]
 
 
 def _show_list(console: Console, title: str, lines: list[str], limit: int = 20) -> None:

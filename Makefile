@@ -1,0 +1,40 @@
+# Two commands do everything, set-up included: `make demo` runs the main job, `make test` the tests.
+# They need Python 3.11 or later, make and a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_HOME := data/demo
+
+.PHONY: demo test test-properties lint lock clean help
+
+help:  ## Say what there is.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+demo: $(READY)  ## Make a small world, run a year of it, say where to look.
+	rm -rf $(DEMO_HOME)
+	CALLFREE_HOME=$(DEMO_HOME) $(BIN)/callfree demo
+
+test: $(READY) lint  ## Run the tests.
+	$(BIN)/python -m pytest --quiet -n 2 --dist loadgroup
+
+test-properties: $(READY)  ## Compare the pipeline with the reference in many more worlds.
+	CALLFREE_EXAMPLES=100 $(BIN)/python -m pytest --quiet tests/test_properties.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lock:  ## Pin the dependencies anew (needs uv).
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove the virtual environment and the demo.
+	rm -rf $(VENV) $(DEMO_HOME)

@@ -1,0 +1,329 @@
+"""The models keep the rules, say what they are, and agree with other people's calendars."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.errors import CallfreeError
+from flows.settings import DEFAULT_POLICY, Settings
+from flows.steps import ledger, policy, staging, transform
+from flows.steps.feeds import FEEDS, parse_name
+from flows.steps.staging import Candidate, Stage
+from flows.steps.warehouse import attach, connect
+
+# Beside the repository: what independent engines say of the calendar.
+CALENDAR = Path(__file__).resolve().parents[2] / "shared" / "data" / "calendar"
+
+needs_calendar = pytest.mark.skipif(
+    not CALENDAR.is_dir(), reason=f"the calendars of other engines are not beside the repository, at {CALENDAR}"
+)
+
+
+class Derived:
+    """A home without a single delivery, and dbt at work on it."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.target = settings.work / "dbt"
+        settings.make_folders()
+        with ledger.open_ledger(settings):
+            pass
+        with connect(settings.warehouse) as connection:
+            staging.create_raw_tables(connection)
+            connection.execute("insert into raw.run values ('2017-07-16')")
+        self.seeds = settings.work / "policy"
+        policy.load(DEFAULT_POLICY).write_seeds(self.seeds)
+
+    def _arguments(self, *command: str) -> list[str]:
+        return [
+            *command,
+            "--project-dir", str(transform.DBT_PROJECT), "--profiles-dir", str(transform.DBT_PROJECT),
+            "--target-path", str(self.target), "--log-path", str(self.target),
+            "--quiet", "--log-level", "none", "--no-use-colors", "--no-version-check",
+        ]  # fmt: skip
+
+    def dbt(self, *command: str) -> dict[str, str]:
+        """The status of every node that the command ran, by its full id."""
+        with self._environment():
+            try:
+                transform.invoke(self._arguments(*command))
+            except CallfreeError:
+                pass  # which nodes failed is read below
+        results = json.loads((self.target / "run_results.json").read_text())["results"]
+        return {result["unique_id"]: result["status"] for result in results}
+
+    def render(self, sql: str) -> str:
+        """What dbt makes of a query with macros."""
+        from dbt.adapters.duckdb import connections
+        from dbt.cli.main import dbtRunner
+
+        with self._environment():
+            try:
+                result = dbtRunner().invoke(self._arguments("compile", "--no-introspect", "--inline", sql))
+            finally:
+                connections.DuckDBConnectionManager.close_all_connections()
+        assert result.success, result.exception
+        return result.result.results[0].node.compiled_code
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CALLFREE_WAREHOUSE", str(self.settings.warehouse))
+            patch.setenv("CALLFREE_LEDGER", str(self.settings.ledger))
+            patch.setenv("CALLFREE_CHECKED_POLICY", str(self.seeds))
+            patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+            yield
+
+
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory) -> Derived:
+    return Derived(Settings(home=tmp_path_factory.mktemp("home"), policy=DEFAULT_POLICY))
+
+
+@pytest.fixture(scope="module")
+def built(derived) -> dict[str, str]:
+    """Everything built once, with unit tests and data tests."""
+    return derived.dbt("build")
+
+
+@pytest.fixture(scope="module")
+def manifest(derived, built) -> dict:
+    return json.loads((derived.target / "manifest.json").read_text())
+
+
+def _of_kind(statuses: dict[str, str], kind: str) -> dict[str, str]:
+    return {unique_id: status for unique_id, status in statuses.items() if unique_id.split(".")[0] == kind}
+
+
+# --- Rules --------------------------------------------------------------------------------------------------------
+
+
+def test_every_unit_test_of_a_model_passes(built):
+    unit_tests = _of_kind(built, "unit_test")
+    assert [name for name, status in unit_tests.items() if status not in ("pass", "skipped")] == []
+    # Finding none, or skipping what hangs on a broken model, would pass as well.
+    assert Counter(unit_tests.values())["pass"] == len(unit_tests) > 70
+
+
+def test_every_model_that_decides_something_has_a_unit_test(manifest):
+    tested = {test["model"] for test in manifest["unit_tests"].values()}
+    models = {node["name"] for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+    # The rest select columns, or join what others decided; data tests and stories look at them.
+    assert models - tested == {
+        "stg_grant_acks",
+        "int_grants_posted",
+        "int_members",
+        "contacts",
+        "feed_days",
+        "subscribers",
+    }
+
+
+def test_an_empty_home_passes_every_data_test(built):
+    data_tests = _of_kind(built, "test")
+    assert [name for name, status in data_tests.items() if status != "pass"] == []
+    assert len(data_tests) > 30
+
+
+def test_every_model_is_built(built, manifest):
+    expected = {
+        unique_id
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
+    }
+    done = {unique_id for unique_id, status in built.items() if status == "success"}
+    assert expected - done == set()
+
+
+# One row or two for each data test, that it must not let pass. The homes of other tests never see them.
+BROKEN_LEDGER = """
+insert into draws values ('w1', 'pilot-2017', '2017-07-17', '2017-07-16', 5);
+insert into members values ('anna', 'w1', 'treatment', 1, null);
+insert into enrolments values ('anna', 'w1', '2017-07-18 09:00:00', '2017-07-18', '2017-07-18');
+insert into batches values (1, '2017-07-18', 1, 'a', 1, 600, 'digest', null), (2, '2017-07-19', 1, 'b', 0, 0, 'c', 'x');
+insert into grants values
+    ('anna.W.1', 1, 'anna', '+49111111111', 'welcome', 0, 0, 1, 600, '2017-07-19', '2017-08-19', 'w1', 'pilot-2017');
+"""
+BROKEN_WAREHOUSE = """
+insert into policy.terms select * from policy.terms;
+insert into policy.reward_tiers values ('unknown', 0, 100);
+insert into policy.waves (wave_id, terms_id, treatment_size, control_size) values ('w9', 'unknown', 0, 0);
+insert into policy.hotline_lines (line) values ('service');
+insert into policy.contact_outcomes (outcome) values ('answered');
+insert into raw.run values (null);
+insert into intermediate.int_run values (null, null);
+insert into posting.grants_due (grant_id, subscriber_id, quarter, month, entry_no, volume_mb)
+    values ('anna.W.1', 'anna', 0, 0, 1, 600);
+insert into posting.batch_due (sequence, line_count, volume_mb) values (9, 1, 600);
+insert into posting.members_due (subscriber_id) values ('anna');
+insert into marts.subscribers (brand) values ('eins');
+insert into marts.pilot_waves (wave_id, wave_state, eligible_count, treatment_count, control_count) values
+    ('pilot-2017', 'drawn', 5, 1, 0), ('odd', 'odd', 0, 0, 0);
+insert into marts.members (subscriber_id, arm, enrolment_state) values ('carl', 'control', 'odd');
+insert into marts.enrolments (subscriber_id, enrolled_on) values ('stranger', '2017-07-18');
+insert into marts.contacts (line) values ('service');
+insert into marts.quarters (subscriber_id, quarter, is_decided, decidable_on)
+    values ('stranger', 1, true, '2017-10-19');
+insert into marts.entitlements (subscriber_id, terms_id, quarter, month, entitled_mb, entry_count, entitlement_state)
+    values ('nobody', 'pilot-2017', 1, 1, 301, 1, 'due'), ('nobody', 'pilot-2017', 1, 2, 0, 0, 'odd');
+insert into marts.grants (grant_id, subscriber_id, quarter, month, entry_no, volume_mb, sequence, answer)
+    values ('carl.W.2', 'carl', 0, 0, 2, 600, 1, 'odd');
+insert into marts.feed_days (feed) values ('calls');
+"""
+
+
+def test_every_data_test_finds_what_it_is_there_for(tmp_path):
+    broken = Derived(Settings(home=tmp_path, policy=DEFAULT_POLICY))
+    broken.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
+    with ledger.open_ledger(broken.settings) as connection:
+        connection.execute(BROKEN_LEDGER)
+    with connect(broken.settings.warehouse) as connection:
+        connection.execute(BROKEN_WAREHOUSE)
+    statuses = broken.dbt("test", "--exclude-resource-type", "unit_test")
+    assert Counter(statuses.values()) == {"fail": len(statuses)}, [
+        name for name, status in statuses.items() if status != "fail"
+    ]
+
+
+def test_a_posted_grant_and_one_that_is_due_are_one_list(derived):
+    # An ephemeral model cannot be unit-tested by dbt, so its query meets a small database here.
+    query = derived.render("select grant_id, sequence, posted_in_run_on, file_name from {{ ref('int_grants_posted') }}")
+    connection = duckdb.connect()
+    connection.execute("""
+        attach ':memory:' as warehouse; attach ':memory:' as ledger; create schema warehouse.posting;
+        create table ledger.batches as
+            select 1 as sequence, date '2017-07-18' as business_date, 'first.csv' as file_name;
+        create table ledger.grants as
+            select
+                'anna.W.1' as grant_id, 1 as sequence, 'anna' as subscriber_id, 'welcome' as kind, 0 as quarter,
+                0 as month, 1 as entry_no, 600 as volume_mb, date '2017-07-19' as valid_from,
+                date '2017-08-19' as valid_until, 'w1' as wave_id, 't' as terms_id;
+        create table warehouse.posting.batch_due as
+            select 2 as sequence, date '2017-10-20' as business_date, 'second.csv' as file_name;
+        create table warehouse.posting.grants_due as
+            select grants.* exclude (sequence) replace ('anna.Q1M1.1' as grant_id) from ledger.grants;
+    """)
+    assert sorted(connection.execute(query).fetchall()) == [
+        ("anna.Q1M1.1", 2, date(2017, 10, 20), "second.csv"),
+        ("anna.W.1", 1, date(2017, 7, 18), "first.csv"),
+    ]
+
+
+# --- Words --------------------------------------------------------------------------------------------------------
+
+
+def _described(manifest: dict) -> list[dict]:
+    nodes = [node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed")]
+    return nodes + list(manifest["sources"].values())
+
+
+def test_every_table_says_what_it_is(manifest):
+    assert [node["name"] for node in _described(manifest) if not node["description"].strip()] == []
+
+
+def test_every_column_is_described(manifest, derived, built):
+    undescribed = [
+        f"{node['name']}.{name}"
+        for node in _described(manifest)
+        for name, column in node["columns"].items()
+        if not column["description"].strip()
+    ]
+    assert undescribed == []
+
+
+def test_the_columns_that_are_described_are_those_that_are_there(manifest, derived, built):
+    with connect(derived.settings.warehouse) as connection:
+        attach(connection, derived.settings.ledger, "ledger", read_only=True)
+        found = connection.execute(
+            "select database_name, schema_name, table_name, column_name from duckdb_columns() where not internal"
+        ).fetchall()
+    there: dict[tuple, list[str]] = {}
+    for database, schema, table, column in found:
+        there.setdefault((database, schema, table), []).append(column)
+    wrong = {}
+    for node in _described(manifest):
+        if node.get("config", {}).get("materialized") == "ephemeral":
+            continue
+        columns = there[(node["database"], node["schema"], node["name"])]
+        if sorted(columns) != sorted(node["columns"]):
+            wrong[node["name"]] = set(columns) ^ set(node["columns"])
+    assert wrong == {}
+
+
+def test_a_seed_has_the_columns_of_the_policy(manifest):
+    seeds = [node for node in manifest["nodes"].values() if node["resource_type"] == "seed"]
+    headers = {path.stem: next(csv.reader(path.open())) for path in DEFAULT_POLICY.glob("*.csv")}
+    assert {seed["name"]: list(seed["config"]["column_types"]) for seed in seeds} == headers
+
+
+# --- The calendar -------------------------------------------------------------------------------------------------
+
+
+def _cases(name: str) -> duckdb.DuckDBPyConnection:
+    """A database that holds somebody's cases as text, in the table `cases`."""
+    connection = duckdb.connect()
+    connection.execute("create table cases as select * from read_csv(?, all_varchar = true)", [str(CALENDAR / name)])
+    return connection
+
+
+@needs_calendar
+def test_a_date_plus_months_is_what_sixteen_engines_say(derived):
+    query = derived.render("""
+        select count(*), count(*) filter (
+            where {{ add_months('cast(start_date as date)', 'months') }} = cast(expected as date)
+        )
+        from cases
+    """)
+    cases, right = _cases("date_plus_months.csv").execute(query).fetchone()
+    assert cases > 11_000
+    assert right == cases
+
+
+@needs_calendar
+def test_a_local_day_begins_and_ends_when_others_say(derived):
+    query = derived.render("""
+        select count(*), count(*) filter (
+            where
+                {{ local_midnight('local_date') }} = strptime(start_utc, '%Y-%m-%dT%H:%MZ')
+                and {{ local_midnight(add_days('cast(local_date as date)', 1)) }}
+                = strptime(next_day_start_utc, '%Y-%m-%dT%H:%MZ')
+        )
+        from cases
+    """)
+    cases, right = _cases("berlin_day_lengths.csv").execute(query).fetchone()
+    assert cases > 40
+    assert right == cases
+
+
+@needs_calendar
+def test_the_landing_dates_an_instant_as_others_do(tmp_path):
+    with (CALENDAR / "berlin_day_lengths.csv").open() as handle:
+        days = list(csv.DictReader(handle))
+    expected, lines = {}, ["event_id,subscriber_id,event_type,occurred_at"]
+    for day in days:
+        local_date = date.fromisoformat(day["local_date"])
+        begins = datetime.fromisoformat(day["start_utc"])
+        ends = datetime.fromisoformat(day["next_day_start_utc"])
+        for name, instant, on in (
+            ("first", begins, local_date),
+            ("before", begins - timedelta(seconds=1), local_date - timedelta(days=1)),
+            ("last", ends - timedelta(seconds=1), local_date),
+        ):
+            event_id = f"{name}-{local_date}"
+            expected[event_id] = on
+            lines.append(f"{event_id},anna,app_installed,{instant:%Y-%m-%dT%H:%M:%S}Z")
+    delivery = tmp_path / "app_events_20991231.csv"
+    delivery.write_text("\n".join(lines) + "\n")
+    connection = duckdb.connect()
+    staging.create_raw_tables(connection)
+    stage = Stage(connection, FEEDS["app_events"], [Candidate(1, delivery, parse_name(delivery.name))], 10**9)
+    stage.load([1])
+    found = dict(connection.execute("select event_id, occurred_on from raw.app_events").fetchall())
+    assert found == expected
