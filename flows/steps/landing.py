@@ -5,10 +5,13 @@ file, then the ledger's line that decides, then the first place is cleared.
 """
 
 import json
+import os
 import stat
 import statistics
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from fractions import Fraction
+from itertools import chain, count
 from pathlib import Path
 
 from flows.errors import CallfreeError
@@ -96,7 +99,7 @@ def land(settings: Settings, business_date: date) -> Landing:
             ledger.record_deliveries(connection, news)
     for arrival, delivery in zip(arrivals, news, strict=True):
         if arrival.held_delivery_id is None:
-            _clear(arrival, delivery, settings)
+            _clear(arrival.path, delivery, settings)
     finish_moves(settings, history + news, refused)
     return _summary(arrivals)
 
@@ -230,7 +233,8 @@ def _stage_feed(
             continue
         staged = counts[arrival.delivery_id]
         arrival.record_count, arrival.rejected_count = staged.record_count, staged.rejected_count
-        limit = settings.max_rejected_share
+        # As the number was written, not as the nearest float.
+        limit = Fraction(str(settings.max_rejected_share))
         if staged.bad:
             arrival.reject(staged.bad)
             arrival.record_count = arrival.rejected_count = 0
@@ -285,15 +289,15 @@ def _put_in_place(settings: Settings, arrival: _Arrival, history: list[Delivery]
     """Give the file its durable second place by its verdict. What cannot be linked or copied is moved later."""
     if arrival.verdict == "repeated":
         return _as_delivery(arrival, None, run_on)
-    name = _safe_name(arrival.file_name)
-    if arrival.verdict == "accepted":
-        folder = settings.archive / arrival.parsed.feed
-        taken = {Path(row.stored_as).name for row in history if row.stored_as and row.day == arrival.day}
-        name = _free_or_same(folder, name, taken, arrival.sha256)
-    else:
-        folder = settings.rejected if arrival.verdict == "rejected" else settings.held
-        name = free_name(folder, name)
-    target = folder / name
+    folder = {
+        "accepted": settings.archive / (arrival.parsed.feed if arrival.parsed else ""),
+        "rejected": settings.rejected,
+        "held": settings.held,
+    }[arrival.verdict]
+    # A place in the ledger is never given away again, or two deliveries would be taken for each other.
+    stored = (settings.home.absolute() / row.stored_as for row in history if row.stored_as)
+    taken = {path.name for path in stored if path.parent == folder}
+    target = folder / _free_or_same(folder, _safe_name(arrival.file_name), taken, arrival.sha256)
     folder.mkdir(parents=True, exist_ok=True)
     if arrival.sha256 is not None:
         put_beside(arrival.path, target)
@@ -303,10 +307,18 @@ def _put_in_place(settings: Settings, arrival: _Arrival, history: list[Delivery]
 
 
 def _free_or_same(folder: Path, name: str, taken: set[str], sha256: str | None) -> str:
-    """A name that no accepted delivery has. A file that a crash left there before the ledger knew it is the same."""
-    if name not in taken and (folder / name).is_file() and sha256_of(folder / name) == sha256:
-        return name
-    return free_name(folder, name, taken)
+    """A name that no delivery has. A file that a crash left there before the ledger knew it is the same."""
+    candidates = chain([name], (f"{name}.{number}" for number in count(2)))
+    return next(
+        candidate
+        for candidate in candidates
+        if candidate not in taken
+        and (not os.path.lexists(folder / candidate) or _has_digest(folder / candidate, sha256))
+    )
+
+
+def _has_digest(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _safe_name(name: str) -> str:
@@ -331,32 +343,31 @@ def _write_reason(target: Path, arrival: _Arrival) -> None:
     write_whole(target.with_name(target.name + REASON_SUFFIX), [content.encode()])
 
 
-def _clear(arrival: _Arrival, delivery: Delivery, settings: Settings) -> None:
-    """Take the file out of the inbox, now that the ledger knows it."""
-    beside = arrival.path.with_name(arrival.path.name + DIGEST_SUFFIX)
-    if arrival.verdict in ("accepted", "repeated"):
-        # The digest goes first: alone it would contradict a later delivery of that name.
-        beside.unlink(missing_ok=True)
-        arrival.path.unlink(missing_ok=True)
-        return
-    target = settings.home.absolute() / delivery.stored_as
-    if arrival.sha256 is None:
-        move(arrival.path, target)
-    else:
-        arrival.path.unlink(missing_ok=True)
+def _clear(path: Path, delivery: Delivery, settings: Settings) -> None:
+    """Take a file out of the inbox, now that the ledger knows it."""
+    # The digest goes first: alone it would contradict a later delivery of that name.
+    beside = path.with_name(path.name + DIGEST_SUFFIX)
+    target = settings.home.absolute() / (delivery.stored_as or "")
     if beside.is_file():
-        move(beside, target.with_name(target.name + DIGEST_SUFFIX))
+        if delivery.verdict in ("accepted", "repeated"):
+            beside.unlink()
+        else:
+            move(beside, target.with_name(target.name + DIGEST_SUFFIX))
+    if delivery.sha256 is None:
+        move(path, target)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def finish_moves(settings: Settings, history: list[Delivery], refused: set[int]) -> None:
     """Bring the folders in line with the ledger: what a crash left in the inbox, and what is no longer held."""
     home = settings.home.absolute()
     by_name = {delivery.file_name: delivery for delivery in history if delivery.stored_as}
-    for path in settings.inbox.iterdir():
+    for path in list(settings.inbox.iterdir()):
         delivery = by_name.get(path.name)
         if delivery and path.is_file() and (home / delivery.stored_as).is_file():
             if path.samefile(home / delivery.stored_as):
-                path.unlink()
+                _clear(path, delivery, settings)
     waiting = {delivery.delivery_id for delivery in ledger.still_held(history, refused)}
     judged = {delivery.held_delivery_id for delivery in history}
     for delivery in history:

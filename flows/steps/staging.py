@@ -1,6 +1,5 @@
 """From batches of text to the raw tables: casting and checking rows, set-wise (2.2)."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +142,7 @@ class Stage:
             [self._feed.name, delivery_ids],
         )
         misfits = [
-            (number, self._feed.name, record_no, _MISFIT, next(csv.reader([text]), []))
+            (number, self._feed.name, record_no, _MISFIT, extracts.fields_of(text))
             for number in delivery_ids
             for record_no, text in self._tallies[number].misfits
         ]
