@@ -30,7 +30,7 @@ def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome
         backfill(first, last, every)
     except CallfreeError:
         raise
-    except Exception as error:  # noqa: BLE001 - see daily.run
+    except Exception as error:
         log.warning("Prefect failed (%s): the backfill goes on without it.", type(error).__name__)
     _run_all(settings, dates[len(_outcomes) :])
     return list(_outcomes)

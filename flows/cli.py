@@ -35,8 +35,10 @@ class _Day(click.ParamType):
         if isinstance(value, date):
             return value
         try:
-            if len(value) == 10:
-                return date.fromisoformat(value)
+            day = date.fromisoformat(value)
+            # Python knows more ways to write a date.
+            if day.isoformat() == value:
+                return day
         except ValueError:
             pass
         self.fail(f"{value!r} is not a date like 2017-12-30", parameter, context)
@@ -62,7 +64,7 @@ def _told(command: Callable[..., int | None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             click.echo("callfree: interrupted; run again, nothing is posted twice.", err=True)
             status = 1
-        except Exception as error:  # noqa: BLE001 - the last line of defence for the exit status
+        except Exception as error:
             if context.obj["debug"]:
                 traceback.print_exception(error)
             click.echo(f"callfree: {type(error).__name__}; run again with --debug to see where.", err=True)
@@ -78,7 +80,26 @@ def _unsuppress(error: BaseException | None) -> None:
         error = error.__context__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Wrong usage is told in one line too."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            status = super().main(*arguments, **options | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            status = error.exit_code
+        except click.ClickException as error:
+            told = " ".join(error.format_message().split()).rstrip(".")
+            where = f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
+            click.echo(f"callfree: {told}.{where}", err=True)
+            status = error.exit_code
+        except click.Abort:
+            status = 1
+        sys.exit(status or 0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
 @click.version_option(package_name="callfree")
 @click.pass_context

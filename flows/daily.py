@@ -39,7 +39,7 @@ def run(settings: Settings, business_date: date) -> Outcome:
         daily(business_date)
     except CallfreeError:
         raise
-    except Exception as error:  # noqa: BLE001 - the run is right, and its status true, when the server is not
+    except Exception as error:
         log.warning("Prefect failed (%s): the run goes on without it.", type(error).__name__)
     return _finished.pop(business_date, None) or run_day(settings, business_date)
 

@@ -169,5 +169,3 @@ class PipelineHome:
             " where table_catalog = 'warehouse' and table_schema = 'marts'"
         )
         return {name: sorted(self._ask(f"from {schema}.{name}"), key=repr) for schema, name in tables}
-
-

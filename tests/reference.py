@@ -7,6 +7,7 @@ in force; only draws, enrolments, grants, releases and the policy in use are rem
 
 A comment `# open:` marks a place where the specification can be read in two ways.
 """
+
 import hashlib
 from collections import defaultdict
 from datetime import date, datetime
@@ -94,9 +95,7 @@ class ReferenceHome:
 
     @property
     def row_counts(self) -> dict[tuple[str, date], tuple[int, int]]:
-        return {
-            day: (len(delivery.rows), delivery.rejected_rows) for day, delivery in self.landing.in_force.items()
-        }
+        return {day: (len(delivery.rows), delivery.rejected_rows) for day, delivery in self.landing.in_force.items()}
 
     @property
     def held(self) -> set[str]:
@@ -137,9 +136,7 @@ class ReferenceHome:
         self.used.remember(policy, d, list(self.draws))
 
         # open: a held delivery that a later one moved to rejected/ needs nobody any more.
-        needs_a_person = (
-            is_delivery_rejected or self.held or self.overdue_waves or self.memberless_waves or self.parked
-        )
+        needs_a_person = is_delivery_rejected or self.held or self.overdue_waves or self.memberless_waves or self.parked
         return 3 if needs_a_person else 0
 
     # ------------------------------------------------------------ 1.3 the draw

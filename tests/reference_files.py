@@ -3,6 +3,7 @@
 Part of the reference (see `reference.py`): plain Python, one obvious step after the other, from the
 specification alone. A comment `# open:` marks a place where the specification can be read in two ways.
 """
+
 import gzip
 import re
 import zlib
@@ -90,6 +91,7 @@ is_true_or_false = one_of("true", "false")
 
 # ---------------------------------------------------------------- feeds
 
+
 @dataclass(frozen=True)
 class Column:
     name: str
@@ -168,6 +170,7 @@ REQUIRED_FEEDS = ("subscribers", "app_events", "calls")
 
 
 # ---------------------------------------------------------------- files
+
 
 class Unreadable(Exception):
     """The delivery is rejected as a whole; the message is the reason."""
@@ -298,10 +301,7 @@ def read_delivery(
     for column in feed.columns:
         if column.name not in header and not column.may_be_absent:
             raise Unreadable(f"column {column.name} is missing")
-    read = [
-        read_row(feed, header, record, business_date, number)
-        for number, record in enumerate(records[1:], start=1)
-    ]
+    read = [read_row(feed, header, record, business_date, number) for number, record in enumerate(records[1:], start=1)]
     rows = [row for row in read if row is not None]
     rejected = len(read) - len(rows)
     if rejected > 1 and rejected > max_rejected_share * len(read):

@@ -2,6 +2,7 @@
 
 Sections 1.1 (completeness) and 2.2 (files, again, held, not yet).
 """
+
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -162,9 +163,7 @@ class Landing:
         if last > d:
             return False
         days = [first + n * ONE_DAY for n in range((last - first).days + 1)]
-        return all(
-            (feed, day) in self.in_force or (with_waivers and (feed, day) in self.waived) for day in days
-        )
+        return all((feed, day) in self.in_force or (with_waivers and (feed, day) in self.waived) for day in days)
 
     def is_complete_from_its_start(self, feed: str, d: date, with_waivers: bool = True) -> bool:
         start = self.start(feed)

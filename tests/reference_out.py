@@ -1,4 +1,5 @@
 """What the files out are made of, as sections 2.3 and 2.4 say it. Part of the reference."""
+
 import json
 from dataclasses import dataclass
 from datetime import date

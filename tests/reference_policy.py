@@ -1,4 +1,5 @@
 """Policy as section 1.2 says it: read from five CSV files, and fixed once used. Part of the reference."""
+
 import csv
 from dataclasses import dataclass
 from datetime import date
@@ -72,17 +73,34 @@ def read_policy(folder: Path) -> Policy:
         terms: dict[str, Terms] = {}
         for row in table(folder / "terms.csv"):
             numbers = {name: int(row[name]) for name in list(Terms.__annotations__)[1:7]}
-            put(terms, row["terms_id"],
-                Terms(row["terms_id"], **numbers, tiers=tuple(sorted(tiers.get(row["terms_id"], {}).items()))))
+            put(
+                terms,
+                row["terms_id"],
+                Terms(row["terms_id"], **numbers, tiers=tuple(sorted(tiers.get(row["terms_id"], {}).items()))),
+            )
         waves: dict[str, Wave] = {}
         for row in table(folder / "waves.csv"):
             if row["terms_id"] not in terms:
                 raise PolicyError(f"wave {row['wave_id']} has terms that are not there")
-            put(waves, row["wave_id"], Wave(
-                row["wave_id"], row["terms_id"], date.fromisoformat(row["invite_on"]),
-                int(row["treatment_size"]), int(row["control_size"]), row["seed"], row["brands"]))
-        return Policy(terms, waves, counting(folder / "hotline_lines.csv", "line"),
-                      counting(folder / "contact_outcomes.csv", "outcome"))
+            put(
+                waves,
+                row["wave_id"],
+                Wave(
+                    row["wave_id"],
+                    row["terms_id"],
+                    date.fromisoformat(row["invite_on"]),
+                    int(row["treatment_size"]),
+                    int(row["control_size"]),
+                    row["seed"],
+                    row["brands"],
+                ),
+            )
+        return Policy(
+            terms,
+            waves,
+            counting(folder / "hotline_lines.csv", "line"),
+            counting(folder / "contact_outcomes.csv", "outcome"),
+        )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise PolicyError(f"the policy is broken: {error!r}") from error  # fmt: skip
 

@@ -1,4 +1,5 @@
 """Rules that ask about one wave or one subscriber, and what a run knows. Part of the reference."""
+
 import hashlib
 from collections import defaultdict
 from datetime import UTC, date, datetime, time

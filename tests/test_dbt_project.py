@@ -4,7 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -52,10 +52,9 @@ class Derived:
     def dbt(self, *command: str) -> dict[str, str]:
         """The status of every node that the command ran, by its full id."""
         with self._environment():
-            try:
+            # Which nodes failed is read below.
+            with suppress(CallfreeError):
                 transform.invoke(self._arguments(*command))
-            except CallfreeError:
-                pass  # which nodes failed is read below
         results = json.loads((self.target / "run_results.json").read_text())["results"]
         return {result["unique_id"]: result["status"] for result in results}
 

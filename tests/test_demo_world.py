@@ -277,9 +277,7 @@ def test_calls_are_of_every_kind(rows):
         "withheld": (0.08, 0.16),
         "outbound": (0.02, 0.06),
     }
-    assert {kind: low < share[kind] < high for kind, (low, high) in expected.items()} == dict.fromkeys(
-        expected, True
-    )
+    assert {kind: low < share[kind] < high for kind, (low, high) in expected.items()} == dict.fromkeys(expected, True)
 
 
 def test_strangers_call_under_numbers_and_names_that_no_subscriber_has(rows):
@@ -340,8 +338,7 @@ def test_lines_are_suspended_terminated_and_withdraw_consent(rows):
     withdrawn = [
         states
         for states in history.values()
-        if states[0]["marketing_consent"] == "true"
-        and any(row["marketing_consent"] == "false" for row in states)
+        if states[0]["marketing_consent"] == "true" and any(row["marketing_consent"] == "false" for row in states)
     ]
     assert len(withdrawn) > 50
 
@@ -364,9 +361,7 @@ def test_the_world_draws_the_waves_as_its_deliveries_say(world, rows):
         assert len(ids) > sizes[1]
         members = [life for life in world.lives if life.wave == wave]
         assert {life.subscriber_id for life in members if life.arm == "treatment"} == set(ids[: sizes[0]])
-        assert {life.subscriber_id for life in members if life.arm == "control"} == set(
-            ids[sizes[0] : sizes[1]]
-        )
+        assert {life.subscriber_id for life in members if life.arm == "control"} == set(ids[sizes[0] : sizes[1]])
         drawn_before |= set(ids[: sizes[1]])
     assert [(wave.treatment_size, wave.control_size) for wave in world.waves] == [(1200, 600), (150, 75)]
 
@@ -480,9 +475,7 @@ def test_the_policy_is_complete(world, tmp_path):
     world.write_policy(tmp_path)
     header = {path.name: path.read_text().splitlines()[0] for path in tmp_path.iterdir()}
     assert header == {
-        "terms.csv": (
-            "terms_id,welcome_mb,quarters,min_contact_seconds,settlement_days,enrolment_days,max_attempts"
-        ),
+        "terms.csv": ("terms_id,welcome_mb,quarters,min_contact_seconds,settlement_days,enrolment_days,max_attempts"),
         "reward_tiers.csv": "terms_id,streak,mb_per_month",
         "waves.csv": "wave_id,terms_id,invite_on,treatment_size,control_size,seed,brands",
         "hotline_lines.csv": "line,valid_from,counts,label",

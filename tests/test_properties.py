@@ -8,6 +8,7 @@ Each example is a whole life of a home and takes some ten seconds, so few are dr
 
 A world that fails is told up to the run that went wrong, in a text that `CALLFREE_WORLD` takes.
 """
+
 import os
 import shutil
 import tempfile
@@ -83,6 +84,7 @@ def agree_in(world: World) -> None:
         return
     world, found = different
     if SECONDS_TO_REDUCE:
+
         def still_fails(smaller: World) -> bool:
             again = disagreement(smaller)
             return again is not None and kind(again[1]) == kind(found)

@@ -1,4 +1,5 @@
 """The reference itself: it reproduces the worked examples, and says what they do not show."""
+
 import hashlib
 from datetime import date, timedelta
 from pathlib import Path

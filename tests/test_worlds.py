@@ -1,4 +1,5 @@
 """The worlds themselves: much happens in them, and they notice when a rule is got wrong."""
+
 from collections import Counter
 from pathlib import Path
 

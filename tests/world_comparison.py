@@ -1,4 +1,5 @@
 """Two homes that lived through the same world must agree; the first thing on which they do not is named."""
+
 import difflib
 from datetime import UTC, datetime
 

@@ -1,4 +1,5 @@
 """What the files of a world look like: plain, in other dress, with rows that are wrong, or spoilt as a whole."""
+
 import csv
 import gzip
 import io

@@ -1,4 +1,5 @@
 """Lives: what the subscribers of a world do, built from the stories and then perturbed towards the boundaries."""
+
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone

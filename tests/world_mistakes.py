@@ -3,6 +3,7 @@
 A mistake here is one that a pipeline could make. One that no world notices says that the worlds are too dull
 to be trusted with it.
 """
+
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ def wrapped(patch, owner, name: str, wrong: Callable) -> None:
 
 
 # ---------------------------------------------------------------- dates and months
+
 
 @mistake("an enrolment's date is taken in UTC")
 def _(patch):
@@ -76,6 +78,7 @@ def _(patch):
 
 
 # ---------------------------------------------------------------- knowledge and completeness
+
 
 @mistake("a waiver counts for the draw")
 def _(patch):
@@ -136,6 +139,7 @@ def _(patch):
 
 # ---------------------------------------------------------------- deliveries
 
+
 @mistake("short replacements are loaded")
 def _(patch):
     patch(Landing, "has_too_few_rows", lambda *_: False)
@@ -164,6 +168,7 @@ def _(patch):
 
 
 # ---------------------------------------------------------------- waves
+
 
 @mistake("control is rounded down")
 def _(patch):
@@ -201,6 +206,7 @@ def _(patch):
 
 
 # ---------------------------------------------------------------- enrolment
+
 
 @mistake("withdrawn subscribers go on")
 def _(patch):
@@ -244,6 +250,7 @@ def _(patch):
 
 
 # ---------------------------------------------------------------- contacts
+
 
 @mistake("a call as short as the shortest is no contact")
 def _(patch):
@@ -313,6 +320,7 @@ def _(patch):
 
 
 # ---------------------------------------------------------------- grants
+
 
 @mistake("the tier must be met exactly")
 def _(patch):

@@ -1,4 +1,5 @@
 """A smaller world that still goes wrong: whole subscribers go first, then steps, then single rows."""
+
 import re
 import time
 from collections.abc import Callable, Hashable

@@ -1,4 +1,5 @@
 """Worlds as Hypothesis draws them: a policy, lives, and the order in which deliveries, words and runs come."""
+
 from datetime import date
 
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ TIERS = (((1, 100), (2, 200), (3, 300)), ((2, 150),), ((1, 50), (3, 75)), ((1, 1
 
 # ---------------------------------------------------------------- policy
 
+
 def some_terms(dice: Dice, terms_id: str) -> Terms:
     return Terms(
         terms_id,
@@ -45,8 +47,17 @@ def some_waves(dice: Dice, invite_on: date, subscribers: int, terms: list[Terms]
     sizes = (subscribers // 2, 3, 1) if has_second else (subscribers, subscribers, subscribers - 2, 5)
     waves = [("pilot", terms[0].terms_id, invite_on, dice.pick(*sizes), dice.pick(0, 0, 1, 3), "any", "*")]
     if has_second:
-        waves.append((dice.pick("second", "again"), terms[-1].terms_id, invite_on - dice.pick(0, 0, 1, -1) * ONE_DAY,
-                      dice.number(1, 6), dice.pick(0, 2), dice.pick("any", "one"), dice.pick("*", "o2", "blau|none")))
+        waves.append(
+            (
+                dice.pick("second", "again"),
+                terms[-1].terms_id,
+                invite_on - dice.pick(0, 0, 1, -1) * ONE_DAY,
+                dice.number(1, 6),
+                dice.pick(0, 2),
+                dice.pick("any", "one"),
+                dice.pick("*", "o2", "blau|none"),
+            )
+        )
     if dice.chance(8):
         waves.append(("memberless", terms[0].terms_id, invite_on, 3, 1, "any", "none"))
     if dice.chance(8):
@@ -73,6 +84,7 @@ def policy_files(terms: list[Terms], waves: list[tuple], lines: list[tuple], wel
 
 
 # ---------------------------------------------------------------- the order of things
+
 
 def some_runs(dice: Dice, plan: Plan) -> list[date]:
     """The draw, an enrolment, and then about the boundaries: where the day before decides what the day may do."""
@@ -208,6 +220,7 @@ class Script:
 
 
 # ---------------------------------------------------------------- worlds
+
 
 def worlds() -> st.SearchStrategy[World]:
     return st.integers(0, 2**48).map(world_of)

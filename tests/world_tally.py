@@ -1,4 +1,5 @@
 """Which interesting things happened in a world: so that the worlds cannot silently go dull."""
+
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -31,9 +32,9 @@ def told(step: Step, code: int, home: ReferenceHome, tally: Counter) -> None:
             tally["a policy in use was changed" if changed else "an impossible date was refused"] += 1
         case Run(), _:
             tally[f"a run exited with {code}"] += 1
-        case (Accept() | Refuse() | Release() | Waive()), 0:
+        case ((Accept() | Refuse() | Release() | Waive()), 0):
             tally[f"{type(step).__name__.lower()} was heard"] += 1
-        case (Accept() | Refuse() | Release() | Waive()), 2:
+        case ((Accept() | Refuse() | Release() | Waive()), 2):
             tally[f"{type(step).__name__.lower()} was about nothing"] += 1
 
 
@@ -109,10 +110,9 @@ def at_the_end(home: ReferenceHome, tally: Counter) -> None:
         )
     for enrolled_at, enrolled_on in home.enrolments.values():
         tally["an enrolment after the 28th"] += enrolled_on.day > 28
-        tally["an enrolment within an hour of midnight"] += (
-            enrolled_at - local_midnight(enrolled_on) < timedelta(hours=1)
-            or local_midnight(enrolled_on + ONE_DAY) - enrolled_at < timedelta(hours=1)
-        )
+        tally["an enrolment within an hour of midnight"] += enrolled_at - local_midnight(enrolled_on) < timedelta(
+            hours=1
+        ) or local_midnight(enrolled_on + ONE_DAY) - enrolled_at < timedelta(hours=1)
         tally["an enrolment on a day of 23 or 25 hours"] += (
             local_midnight(enrolled_on + ONE_DAY) - local_midnight(enrolled_on) != ONE_DAY
         )

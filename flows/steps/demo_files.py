@@ -16,15 +16,32 @@ import pyarrow.parquet as pq
 Row = tuple[str, ...]
 
 COLUMNS = {
-    "subscribers": (
-        "subscriber_id msisdn email brand tariff status marketing_consent activated_on changed_at"
-    ).split(),
-    "app_events": "event_id subscriber_id event_type occurred_at platform app_version".split(),
-    "calls": (
-        "call_id record_version subscriber_id msisdn direction line started_at duration_s outcome voided"
-    ).split(),
-    "mail_events": "event_id subscriber_id wave_id event_type occurred_at".split(),
-    "grant_acks": "grant_id status reason processed_at".split(),
+    "subscribers": [
+        "subscriber_id",
+        "msisdn",
+        "email",
+        "brand",
+        "tariff",
+        "status",
+        "marketing_consent",
+        "activated_on",
+        "changed_at",
+    ],
+    "app_events": ["event_id", "subscriber_id", "event_type", "occurred_at", "platform", "app_version"],
+    "calls": [
+        "call_id",
+        "record_version",
+        "subscriber_id",
+        "msisdn",
+        "direction",
+        "line",
+        "started_at",
+        "duration_s",
+        "outcome",
+        "voided",
+    ],
+    "mail_events": ["event_id", "subscriber_id", "wave_id", "event_type", "occurred_at"],
+    "grant_acks": ["grant_id", "status", "reason", "processed_at"],
 }
 
 

@@ -27,7 +27,24 @@ MOST_SUBSCRIBERS = 4000  # of 4,700 numbers; the rest is for new lines and numbe
 OFFICE_HOURS = (0, 0, 0, 0, 0, 0, 0, 1, 4, 8, 9, 8, 6, 7, 8, 8, 7, 5, 3, 2, 1, 0, 0, 0)
 EVENING_HOURS = (2, 1, 0, 0, 0, 1, 2, 4, 4, 3, 3, 3, 4, 4, 3, 4, 5, 7, 9, 11, 12, 10, 7, 4)
 
-FIRST_NAMES = "anna ben clara david emma felix greta hanna ida jonas karla leon mia nora otto paula".split()
+FIRST_NAMES = [
+    "anna",
+    "ben",
+    "clara",
+    "david",
+    "emma",
+    "felix",
+    "greta",
+    "hanna",
+    "ida",
+    "jonas",
+    "karla",
+    "leon",
+    "mia",
+    "nora",
+    "otto",
+    "paula",
+]
 
 # How often in a month a line changes, by what changes.
 MONTHLY_CHANGES = {
@@ -198,9 +215,7 @@ def _give_numbers(rng: random.Random, lives: Iterable[Life]) -> None:
     resting: list[tuple[datetime, str]] = []  # ordered by the end of the quarantine
     held: dict[str, str] = {}
     in_order = sorted(
-        (state.changed_at, life.subscriber_id, i, life)
-        for life in lives
-        for i, state in enumerate(life.states)
+        (state.changed_at, life.subscriber_id, i, life) for life in lives for i, state in enumerate(life.states)
     )
     for changed_at, subscriber_id, i, life in in_order:
         state = life.states[i]

@@ -36,9 +36,7 @@ POLICY = {
         "terms_id,welcome_mb,quarters,min_contact_seconds,settlement_days,enrolment_days,max_attempts\n"
         f"pilot-2017,600,3,10,2,{ENROLMENT_DAYS},3\n"
     ),
-    "reward_tiers.csv": (
-        "terms_id,streak,mb_per_month\npilot-2017,1,100\npilot-2017,2,200\npilot-2017,3,300\n"
-    ),
+    "reward_tiers.csv": ("terms_id,streak,mb_per_month\npilot-2017,1,100\npilot-2017,2,200\npilot-2017,3,300\n"),
     "hotline_lines.csv": (
         "line,valid_from,counts,label\n"
         "service,2017-01-01,true,contract and bill\n"
@@ -185,11 +183,7 @@ class DemoWorld:
         return dict(rows)
 
     def _subscribers(self) -> Iterator[tuple[date, Row]]:
-        changes = (
-            (state.changed_at, life.subscriber_id, state, life)
-            for life in self.lives
-            for state in life.states
-        )
+        changes = ((state.changed_at, life.subscriber_id, state, life) for life in self.lives for state in life.states)
         for changed_at, subscriber_id, state, life in sorted(changes, key=lambda change: change[:2]):
             at = changed_at.astimezone(BERLIN)
             yield (
@@ -210,9 +204,7 @@ class DemoWorld:
     def _app_events(self) -> Iterator[tuple[date, Row]]:
         rng = stream(self.seed, "app server")
         events = sorted(
-            event
-            for life in self.lives
-            for event in app_events(self.seed, life, self.first_day, self.last_day)
+            event for life in self.lives for event in app_events(self.seed, life, self.first_day, self.last_day)
         )
         for number, event in enumerate(events, start=1):
             # The app server cuts its days in UTC, and a phone without a network reports later.
@@ -320,7 +312,5 @@ class DemoWorld:
 
 def _as_first_sent(rows: Iterable[Row]) -> list[Row]:
     outcome = COLUMNS["calls"].index("outcome")
-    wrong = [
-        (*row[:outcome], row[outcome].replace("abandoned", "answered"), *row[outcome + 1 :]) for row in rows
-    ]
+    wrong = [(*row[:outcome], row[outcome].replace("abandoned", "answered"), *row[outcome + 1 :]) for row in rows]
     return wrong[: max(1, len(wrong) - 3)]

@@ -24,7 +24,7 @@ CHUNK_BYTES = 16 * 1024**2
 # A quote that is never closed would otherwise draw the whole file into memory.
 LONGEST_RECORD_BYTES = 64 * 1024**2
 
-LF, CR, QUOTE, COMMA = b"\n\r\","
+LF, CR, QUOTE, COMMA = b'\n\r",'
 
 
 class BadDelivery(Exception):
@@ -58,7 +58,8 @@ def read(
     for record_no, table in reader(path, name, feed, max_bytes, tally):
         columns = [pa.array(np.full(len(record_no), delivery_id, np.int32)), pa.array(record_no, pa.int32())]
         columns += [
-            table[column.name].combine_chunks() if column.name in table.column_names
+            table[column.name].combine_chunks()
+            if column.name in table.column_names
             else pa.nulls(len(record_no), pa.string())
             for column in feed.columns
         ]
@@ -192,7 +193,9 @@ def _split_header(block: bytes) -> tuple[list[str] | None, bytes]:
     """The fields of the first line that is not blank, and what follows it."""
     start = 0
     for end in [*_record_ends(block).tolist(), len(block)]:
-        line = block[start:end].removesuffix(b"\r")
+        line = block[start:end]
+        if end < len(block):
+            line = line.removesuffix(b"\r")
         if line:
             return fields_of(line.decode()), block[end + 1 :]
         start = end + 1
@@ -235,16 +238,15 @@ def _parse(block: bytes, header: list[str], feed: Feed) -> tuple[pa.Table, list[
         if stand_in is None:
             raise BadDelivery("it is not a text file")
         block = re.sub(rb"\r(?!\n)", bytes([stand_in]), block)
+    # Arrow drops a byte order mark at the start of what it parses; that of the file is gone, so this one is a value.
+    if block.startswith(codecs.BOM_UTF8):
+        block = codecs.BOM_UTF8 + block
     names = [column.name for column in feed.columns if column.name in header]
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block),
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, column_names=header, block_size=len(block) + 1
-            ),
-            parse_options=pyarrow.csv.ParseOptions(
-                newlines_in_values=b'"' in block, invalid_row_handler=set_aside
-            ),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=header, block_size=len(block) + 1),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=b'"' in block, invalid_row_handler=set_aside),
             convert_options=pyarrow.csv.ConvertOptions(
                 include_columns=names,
                 column_types={name: pa.string() for name in names},

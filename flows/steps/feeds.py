@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-Kind = Literal["text", "subscriber_id", "wave_id", "event_id", "grant_id", "msisdn", "list", "integer", "date", "flag", "instant"]
+Kind = Literal[
+    "text", "subscriber_id", "wave_id", "event_id", "grant_id", "msisdn", "list", "integer", "date", "flag", "instant"
+]
 
 # What a value of a kind looks like, as a regular expression over the whole value.
 PATTERNS: dict[str, str] = {

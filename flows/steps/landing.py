@@ -348,7 +348,7 @@ def _clear(path: Path, delivery: Delivery, settings: Settings) -> None:
     # The digest goes first: alone it would contradict a later delivery of that name.
     beside = path.with_name(path.name + DIGEST_SUFFIX)
     target = settings.home.absolute() / (delivery.stored_as or "")
-    if beside.is_file():
+    if os.path.isfile(beside):  # Path.is_file stops at a name that is too long
         if delivery.verdict in ("accepted", "repeated"):
             beside.unlink()
         else:
@@ -365,9 +365,9 @@ def finish_moves(settings: Settings, history: list[Delivery], refused: set[int])
     by_name = {delivery.file_name: delivery for delivery in history if delivery.stored_as}
     for path in list(settings.inbox.iterdir()):
         delivery = by_name.get(path.name)
-        if delivery and path.is_file() and (home / delivery.stored_as).is_file():
-            if path.samefile(home / delivery.stored_as):
-                _clear(path, delivery, settings)
+        stored = home / delivery.stored_as if delivery else path
+        if delivery and path.is_file() and stored.is_file() and path.samefile(stored):
+            _clear(path, delivery, settings)
     waiting = {delivery.delivery_id for delivery in ledger.still_held(history, refused)}
     judged = {delivery.held_delivery_id for delivery in history}
     for delivery in history:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 from flows.errors import CallfreeError
 from flows.settings import Settings
@@ -114,6 +114,7 @@ create table if not exists publications (
 );
 """
 
+
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Connection]:
     """The ledger alone, its tables made on first use."""
@@ -123,7 +124,7 @@ def open_ledger(settings: Settings) -> Iterator[Connection]:
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 # --- What is known ------------------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
             [SCHEMA],
         ).fetchall():
             connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
-        connection.execute("create table published.main.run as select business_date, is_current from intermediate.int_run")
+        connection.execute(
+            "create table published.main.run as select business_date, is_current from intermediate.int_run"
+        )
         connection.execute("checkpoint published")
         connection.execute("detach published")
     descriptor = os.open(beside, os.O_RDONLY)

@@ -1,6 +1,5 @@
 """An operator's words: waive, accept, refuse, release. Each is kept in the ledger with its reason."""
 
-import re
 from datetime import date
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from flows.steps.ledger import Delivery
 from flows.steps.marts import has_marts
 from flows.steps.warehouse import Connection, connect
 
-_GRANT_ID = re.compile(r"(?P<subscriber>[A-Za-z0-9_-]{1,32})\.(?:W|Q(?P<quarter>\d+)M(?P<month>[123]))\.\d+", re.ASCII)
-
 
 def waive(settings: Settings, feed: str, business_date: date, reason: str, today: date) -> str:
     """A daily delivery of a past day will never come. Raises WrongUsage where there is nothing to waive."""
+    _require(reason)
     if feed not in DAILY_FEEDS:
         raise WrongUsage(f"{feed} cannot be waived: only {', '.join(DAILY_FEEDS)} must come every day.")
     if business_date >= today:
@@ -35,6 +33,7 @@ def waive(settings: Settings, feed: str, business_date: date, reason: str, today
 
 def accept(settings: Settings, name: str, reason: str) -> str:
     """A held delivery is to be loaded in the next run. Raises WrongUsage when no such delivery is held."""
+    _require(reason)
     with ledger.open_ledger(settings) as connection:
         delivery = _held(connection, name)
         if delivery.delivery_id in ledger.decided(connection, "accept"):
@@ -45,6 +44,7 @@ def accept(settings: Settings, name: str, reason: str) -> str:
 
 def refuse(settings: Settings, name: str, reason: str) -> str:
     """A held delivery is moved to `rejected/`; a rejected one no longer counts for the start of its feed."""
+    _require(reason)
     with ledger.open_ledger(settings) as connection:
         history = ledger.deliveries(connection)
         refused = ledger.decided(connection, "refuse")
@@ -82,20 +82,18 @@ def _held(connection: Connection, name: str) -> Delivery:
 
 def release(settings: Settings, grant_ids: tuple[str, ...], release_all: bool, reason: str) -> str:
     """One more attempt for parked grants, all or none of those named. Raises WrongUsage for one that is not parked."""
+    _require(reason)
     parked = _parked(settings)
     if release_all:
         chosen = sorted(parked)
         if not chosen:
             raise WrongUsage("No grant is parked: there is nothing to release.")
     else:
-        chosen = []
+        posted = _posted(settings, grant_ids)
         for grant_id in grant_ids:
-            match = _GRANT_ID.fullmatch(grant_id)
-            key = match and (match["subscriber"], int(match["quarter"] or 0), int(match["month"] or 0))
-            if key not in parked:
+            if posted.get(grant_id) not in parked:
                 raise WrongUsage(f"{grant_id} is not parked: see callfree status.")
-            if key not in chosen:
-                chosen.append(key)
+        chosen = sorted(set(posted.values()))
     with ledger.open_ledger(settings) as connection:
         for key in chosen:
             subscriber_id, quarter, month = key
@@ -109,6 +107,21 @@ def release(settings: Settings, grant_ids: tuple[str, ...], release_all: bool, r
                 allowed_attempts=parked[key] + 1,
             )
     return f"{len(chosen)} parked grants are released: the next run tries once more."
+
+
+def _require(reason: str) -> None:
+    if not reason.strip():
+        raise WrongUsage("The reason is empty: say why.")
+
+
+def _posted(settings: Settings, grant_ids: tuple[str, ...]) -> dict[str, tuple[str, int, int]]:
+    """Subscriber, quarter and month of those of the grants that the ledger has."""
+    with ledger.open_ledger(settings) as connection:
+        found = connection.execute(
+            "select grant_id, subscriber_id, quarter, month from grants where list_contains(?, grant_id)",
+            [list(grant_ids)],
+        ).fetchall()
+    return {grant_id: tuple(key) for grant_id, *key in found}
 
 
 def _parked(settings: Settings) -> dict[tuple[str, int, int], int]:

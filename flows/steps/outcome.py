@@ -60,6 +60,7 @@ class Outcome:
         told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
         told += [f"drew wave {wave_id}" for wave_id in posting.drawn_waves]
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
+        told.append(quarters_sentence(self.status))
         told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
         told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
@@ -75,6 +76,15 @@ class Outcome:
         )
         table = f"\n\n| what lasts | count |\n|---|---:|\n{totals}" if totals else ""
         return f"# Run for {self.business_date}\n\n{items}{table}\n"
+
+
+def quarters_sentence(status: dict[str, Any]) -> str:
+    """How many quarters are decided, and how many of them were call-free."""
+    quarters = status["quarters"]
+    return (
+        f"quarters: {quarters['decided_count']} decided, {quarters['call_free_count']} of them call-free,"
+        f" {quarters['open_count']} open"
+    )
 
 
 def waiting_sentences(status: dict[str, Any]) -> list[str]:

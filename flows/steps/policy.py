@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +29,10 @@ def _flag(value: str) -> bool:
 
 def _day(value: str) -> date:
     try:
-        if len(value) == 10:
-            return date.fromisoformat(value)
+        day = date.fromisoformat(value)
+        # Python knows more ways to write a date.
+        if day.isoformat() == value:
+            return day
     except ValueError:
         pass
     raise ValueError("must be a date like 2017-07-17")
@@ -170,7 +173,7 @@ def _key(file: _File, row: BaseModel) -> str:
 
 
 def load(folder: Path) -> Policy:
-    """Read and check the five files. Raises WrongUsage naming file, row (the first after the header is 1) and column."""
+    """Read and check the five files. Raises WrongUsage naming file, column and row, the first after the header as 1."""
     tables = {name: _read(folder / f"{name}.csv", file) for name, file in _FILES.items()}
     known_terms = {row.terms_id for row in tables["terms"]}
     for name in ("reward_tiers", "waves"):
@@ -182,7 +185,7 @@ def load(folder: Path) -> Policy:
             _broken("waves.csv", number, "treatment_size", "a wave needs members")
     numbered = enumerate(tables["reward_tiers"], 1)
     tiers = sorted(numbered, key=lambda item: (item[1].terms_id, item[1].streak))
-    for (_, lower), (number, upper) in zip(tiers, tiers[1:], strict=False):
+    for (_, lower), (number, upper) in pairwise(tiers):
         if lower.terms_id == upper.terms_id and upper.mb_per_month < lower.mb_per_month:
             _broken("reward_tiers.csv", number, "mb_per_month", f"falls below that of streak {lower.streak}")
     return Policy(**{name: tuple(rows) for name, rows in tables.items()})
@@ -207,7 +210,9 @@ def _read(path: Path, file: _File) -> list[Any]:
     rows, keys = [], set()
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(header):
-            _broken(path.name, number, header[min(len(line), len(header) - 1)], "the row has the wrong number of fields")
+            _broken(
+                path.name, number, header[min(len(line), len(header) - 1)], "the row has the wrong number of fields"
+            )
         try:
             row = file.model.model_validate(dict(zip(header, line, strict=True)))
         except ValidationError as error:
@@ -227,7 +232,8 @@ def _broken(file_name: str, number: int, column: str, what: str) -> None:
 
 def check_unchanged(recorded: UsedRows, used: UsedRows) -> None:
     """What was used is fixed. Raises WrongUsage naming the first difference."""
-    for (name, key), content in sorted(recorded.items()):
+    # Waves first: without theirs the terms in use would seem gone.
+    for (name, key), content in sorted(recorded.items(), key=lambda row: (row[0][0] != "waves", row)):
         now = used.get((name, key))
         if now is None:
             _changed(name, key, "is gone")

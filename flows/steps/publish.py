@@ -107,9 +107,7 @@ def _publish_invitations(settings: Settings, connection: Connection, draw: dict)
         inner join draws on members.wave_id = draws.wave_id
         where draws.wave_id = ? and members.invitation_email is not null
     )"""
-    sha256 = write_whole(
-        path, outgoing.render(connection, invited, outgoing.INVITATION_COLUMNS, [draw["wave_id"]])
-    )
+    sha256 = write_whole(path, outgoing.render(connection, invited, outgoing.INVITATION_COLUMNS, [draw["wave_id"]]))
     manifest = outgoing.manifest(
         file=path.name,
         wave_id=draw["wave_id"],

@@ -111,9 +111,7 @@ class Stage:
             ).fetchall()
         )
         return {
-            number: Staged(
-                tally.record_count, rejected.get(number, 0) + len(tally.misfits), self._bad.get(number)
-            )
+            number: Staged(tally.record_count, rejected.get(number, 0) + len(tally.misfits), self._bad.get(number))
             for number, tally in self._tallies.items()
         }
 

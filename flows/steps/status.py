@@ -128,6 +128,12 @@ def _from_marts(settings: Settings) -> dict[str, Any]:
             "waiting": rows(
                 connection, "select what, item_count, feed, missing_days from marts.waiting order by what, feed"
             ),
+            "quarters": rows(
+                connection,
+                "select count(*) filter (where is_decided) as decided_count,"
+                " count(*) filter (where is_decided and is_call_free) as call_free_count,"
+                " count(*) filter (where not is_decided) as open_count from marts.quarters",
+            )[0],
             "grants": rows(
                 connection,
                 "select answer, count(*) as grant_count, sum(volume_mb)::bigint as volume_mb"

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows.steps.outcome import KINDS, waiting_sentences
+from flows.steps.outcome import KINDS, quarters_sentence, waiting_sentences
 
 
 def show(status: dict[str, Any]) -> None:
@@ -29,6 +29,8 @@ def show(status: dict[str, Any]) -> None:
         f"{row['feed']} of {row['business_date']}: {row['reason']}" for row in status.get("waived", [])
     ])  # fmt: skip
     _show_waves(console, status.get("waves", []))
+    if "quarters" in status:
+        console.print(quarters_sentence(status).capitalize() + "\n")
     _show_grants(console, status)
     _show_exceptions(console, status)
 
