@@ -23,7 +23,7 @@ demo: $(READY)  ## Make a small world, run a year of it, say where to look.
 	CALLFREE_HOME=$(DEMO_HOME) $(BIN)/callfree demo
 
 test: $(READY) lint  ## Run the tests.
-	$(BIN)/python -m pytest --quiet -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile
 
 test-properties: $(READY)  ## Compare the pipeline with the reference in many more worlds.
 	CALLFREE_EXAMPLES=100 $(BIN)/python -m pytest --quiet tests/test_properties.py

@@ -91,7 +91,9 @@ class _Commands(click.Group):
             status = error.exit_code
         except click.ClickException as error:
             told = " ".join(error.format_message().split()).rstrip(".")
-            where = f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
+            where = (
+                f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
+            )
             click.echo(f"callfree: {told}.{where}", err=True)
             status = error.exit_code
         except click.Abort:
@@ -289,17 +291,19 @@ def _word(say: Callable[[Any], str]) -> None:
     """An operator's word, said while nobody else works on the home; the status tells it at once."""
     from flows.errors import guarded
     from flows.steps.home import lock
-    from flows.steps.status import write_status
+    from flows.steps.status import refresh_status
 
     settings = _settings()
     with lock(settings, "an operator's command"), guarded("the command"):
         click.echo(say(settings))
-        write_status(settings)
+        refresh_status(settings)
 
 
 def _flow_module(name: str, settings: Any) -> Any:
     """A module of flows. Prefect comes with it: it takes seconds, and reads its settings when it comes."""
     from importlib import import_module
+
+    from flows.errors import guarded
 
     own = {
         "PREFECT_HOME": str(settings.work / "prefect"),
@@ -311,7 +315,8 @@ def _flow_module(name: str, settings: Any) -> Any:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
         "DO_NOT_TRACK": "1",
     }
-    settings.make_folders()
+    with guarded("opening the home"):
+        settings.make_folders()
     for variable, value in own.items():
         os.environ.setdefault(variable, value)
     return import_module(f"flows.{name}")

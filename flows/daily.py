@@ -45,18 +45,23 @@ def run(settings: Settings, business_date: date) -> Outcome:
 
 
 def _as_task(step: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a step as a Prefect task of its name. What may pass by itself is tried again."""
+    """Call a step as a Prefect task of its name. What may pass by itself is tried again.
 
-    def call_step() -> Any:
-        return plainly(step, *arguments)
+    Where Prefect fails around it, the step's result stands; a step that was not reached is called plainly.
+    """
+    results: list[Any] = []
 
-    return task(
-        call_step,
-        name=step.__name__,
-        retries=2,
-        retry_delay_seconds=5,
-        retry_condition_fn=_may_pass,
-    )()
+    def call_step() -> None:
+        results.append(plainly(step, *arguments))
+
+    as_task = task(call_step, name=step.__name__, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
+    try:
+        as_task()
+    except CallfreeError:
+        raise
+    except Exception as error:
+        log.warning("Prefect failed (%s) at %s: the run goes on without it.", type(error).__name__, step.__name__)
+    return results[-1] if results else plainly(step, *arguments)
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:

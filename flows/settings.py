@@ -27,6 +27,11 @@ class Settings(BaseSettings):
         return self._below_home("inbox")
 
     @property
+    def claimed(self) -> Path:
+        """Files of the inbox that a landing is judging; there only while it does."""
+        return self.inbox / ".claimed"
+
+    @property
     def archive(self) -> Path:
         return self._below_home("archive")
 

@@ -8,7 +8,7 @@ from flows.settings import Settings
 from flows.steps import ledger, operator
 from flows.steps.run import rebuild, run_day
 from flows.steps.start import today
-from flows.steps.status import write_status
+from flows.steps.status import refresh_status
 from flows.steps.warehouse import connect
 
 
@@ -44,7 +44,7 @@ class PipelineHome:
             word(self.settings, *arguments)
         except WrongUsage:
             return 2
-        write_status(self.settings)
+        refresh_status(self.settings)
         return 0
 
     def run(self, day: date) -> int:

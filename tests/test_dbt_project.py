@@ -37,7 +37,7 @@ class Derived:
             pass
         with connect(settings.warehouse) as connection:
             staging.create_raw_tables(connection)
-            connection.execute("insert into raw.run values ('2017-07-16')")
+            connection.execute("insert into raw.run values ('2017-07-16', true)")
         self.seeds = settings.work / "policy"
         policy.load(DEFAULT_POLICY).write_seeds(self.seeds)
 
@@ -156,8 +156,8 @@ insert into policy.reward_tiers values ('unknown', 0, 100);
 insert into policy.waves (wave_id, terms_id, treatment_size, control_size) values ('w9', 'unknown', 0, 0);
 insert into policy.hotline_lines (line) values ('service');
 insert into policy.contact_outcomes (outcome) values ('answered');
-insert into raw.run values (null);
-insert into intermediate.int_run values (null, null);
+insert into raw.run values (null, null);
+insert into intermediate.int_run values (null, null, null);
 insert into posting.grants_due (grant_id, subscriber_id, quarter, month, entry_no, volume_mb)
     values ('anna.W.1', 'anna', 0, 0, 1, 600);
 insert into posting.batch_due (sequence, line_count, volume_mb) values (9, 1, 600);

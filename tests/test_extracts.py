@@ -301,11 +301,11 @@ CALL = {
 def as_text(folder: Path, column: str, values: object, feed: str = "calls") -> list[str | None]:
     """What a column of a Parquet file is read as."""
     count = len(values)
-    sound = {"calls": CALL, "grant_acks": TEXTS, "subscribers": dict.fromkeys(
-        [each.name for each in FEEDS["subscribers"].columns], ["x"])}[feed]  # fmt: skip
-    records, _ = read(folder, parquet({name: value * count for name, value in sound.items()} | {column: values}), "parquet", feed)
-    position = [each.name for each in FEEDS[feed].columns].index(column)
-    return [record[position] for record in records.values()]
+    names = [each.name for each in FEEDS[feed].columns]
+    sound = CALL if feed == "calls" else {name: ["x"] for name in names}
+    content = parquet({name: value * count for name, value in sound.items()} | {column: values})
+    records, _ = read(folder, content, "parquet", feed)
+    return [record[names.index(column)] for record in records.values()]
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,10 @@ def test_a_column_of_another_type_rejects_the_file(tmp_path, column, values):
 
 
 def test_a_parquet_file_is_rejected_for_its_columns(tmp_path):
-    assert reason(tmp_path, parquet({"grant_id": ["a"], "status": ["b"]}), "parquet") == "a column is missing: processed_at"
+    assert (
+        reason(tmp_path, parquet({"grant_id": ["a"], "status": ["b"]}), "parquet")
+        == "a column is missing: processed_at"
+    )
     doubled = pa.Table.from_arrays([pa.array(["a"])] * 4, names=["grant_id", "status", "processed_at", "status"])
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(doubled, sink)
@@ -400,7 +403,9 @@ def test_text_of_a_parquet_file_must_be_utf_8(tmp_path, column, kind):
     assert reason(tmp_path, parquet(TEXTS | {column: values}), "parquet") == "it is not valid UTF-8"
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", HEADER.encode(), PACKED], ids=["nothing", "mark", "marks", "csv", "gzip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"PAR1PAR1", HEADER.encode(), PACKED], ids=["nothing", "mark", "marks", "csv", "gzip"]
+)
 def test_what_is_no_parquet_file_is_rejected(tmp_path, content):
     assert reason(tmp_path, content, "parquet") == "the Parquet file is damaged"
 

@@ -128,7 +128,9 @@ def test_only_the_ledger_writes_the_ledger():
 
 
 def test_the_ledger_only_ever_grows():
-    shrinks = re.compile(rf"\b(update|delete\s+from|drop\s+table|alter\s+table|truncate)\s+(ledger\.)?({'|'.join(LEDGER_TABLES)})\b")
+    shrinks = re.compile(
+        rf"\b(update|delete\s+from|drop\s+table|alter\s+table|truncate)\s+(ledger\.)?({'|'.join(LEDGER_TABLES)})\b"
+    )
     for path in MODULES:
         assert [text for text in strings_of(path) if shrinks.search(text.lower())] == [], name_of(path)
     for path in (PROJECT / "dbt_project").rglob("*.sql"):
@@ -166,19 +168,17 @@ def test_no_module_is_a_drawer_for_odds_and_ends():
     assert [name_of(path) for path in MODULES if drawers & set(path.stem.split("_"))] == []
 
 
+def loaded_with(module: str, libraries: list[str]) -> str:
+    """Which of the libraries a fresh interpreter has loaded after it has imported the module, as a list's text."""
+    asks = f"import sys, {module}; print([name for name in {libraries} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", asks], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_command_line_comes_up_without_the_heavy_libraries():
     heavy = ["prefect", "dbt", "great_expectations", "pandas", "duckdb", "pyarrow", "sqlalchemy"]
-    found = subprocess.run(
-        [sys.executable, "-c", f"import sys, flows.cli; print([name for name in {heavy} if name in sys.modules])"],
-        cwd=PROJECT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert found.stdout == "[]\n"
+    assert loaded_with("flows.cli", heavy) == "[]\n"
 
 
 def test_the_steps_of_a_run_come_up_without_dbt_prefect_and_great_expectations():
     heavy = ["prefect", "dbt", "great_expectations"]
-    found = subprocess.run(
-        [sys.executable, "-c", f"import sys, flows.steps.run; print([name for name in {heavy} if name in sys.modules])"],
-        cwd=PROJECT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert found.stdout == "[]\n"
+    assert loaded_with("flows.steps.run", heavy) == "[]\n"

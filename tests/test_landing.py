@@ -9,6 +9,8 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 import reference_files
 from flows.errors import GateFailed
 from flows.settings import Settings
-from flows.steps import gates, landing, ledger, operator
+from flows.steps import arrivals, gates, ledger, operator
 from flows.steps.landing import Landing, land
 from flows.steps.staging import create_raw_tables
 from flows.steps.warehouse import connect
@@ -62,6 +64,12 @@ def csv_of(feed: str, *rows: dict[str, str] | str) -> bytes:
         else:
             writer.writerow((SOUND[feed] | row).values())
     return text.getvalue().encode()
+
+
+def parquet_of(columns: dict) -> bytes:
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue().to_pybytes()
 
 
 def name_of(feed: str, day: date = DAY, form: str = "csv") -> str:
@@ -116,7 +124,8 @@ class Home:
         """For each feed and date the rows loaded and the rows rejected, as the raw tables hold them."""
         numbers = {delivery.delivery_id: day for day, delivery in ledger.in_force(self.history).items()}
         loaded = {
-            feed: dict(self.ask(f"select delivery_id, count(*) from raw.{feed} group by all")) for feed, _ in numbers.values()
+            feed: dict(self.ask(f"select delivery_id, count(*) from raw.{feed} group by all"))
+            for feed, _ in numbers.values()
         }
         rejected = dict(self.ask("select delivery_id, count(*) from raw.rejected_rows group by all"))
         return {day: (loaded[day[0]].get(number, 0), rejected.get(number, 0)) for number, day in numbers.items()}
@@ -142,7 +151,6 @@ def home(tmp_path):
 
 
 # --- Rows ---------------------------------------------------------------------------------------------------------
-
 
 
 def at(text: str) -> datetime:
@@ -236,7 +244,7 @@ MISTAKES = [
     ("subscribers", "marketing_consent", "TRUE", "marketing_consent is malformed"),
     ("subscribers", "marketing_consent", "1", "marketing_consent is malformed"),
     ("subscribers", "brand", "", "brand is empty"),
-    ("subscribers", "changed_at", "2017-08-27T00:00:00+02:00", "changed_at is later than the day after the business date"),
+    ("subscribers", "changed_at", "2017-08-26T22:00:00Z", "changed_at is later than the day after the business date"),
     ("app_events", "event_type", "Video_Completed", "event_type is not in its list"),
     ("app_events", "occurred_at", "2017-08-25T08:00:00", "occurred_at has no offset"),
     ("mail_events", "event_type", "opened ", "event_type is not in its list"),
@@ -393,7 +401,9 @@ def test_the_fields_of_a_rejected_row_are_kept(home):
 
 def test_a_row_with_the_wrong_number_of_fields_keeps_its_number_and_its_fields(home):
     sound = [{"grant_id": f"g{number}"} for number in range(60)]
-    home.deliver("grant_acks", *sound[:30], "", "\r", "too,few", *sound[30:], '"much ""too""\nmany",,,,,\r', "lone\rreturn")
+    home.deliver(
+        "grant_acks", *sound[:30], "", "\r", "too,few", *sound[30:], '"much ""too""\nmany",,,,,\r', "lone\rreturn"
+    )
     home.land()
     assert home.ask("select record_no, reason, fields from raw.rejected_rows order by record_no") == [
         (31, "wrong number of fields", ["too", "few"]),
@@ -439,8 +449,41 @@ def test_columns_are_found_by_name_and_an_unknown_one_is_reported(home):
     assert home.ask("select note, row_count from raw.landing_notes") == [("unknown_columns", 1)]
 
 
+def test_a_parquet_delivery_is_loaded_as_the_csv_delivery_of_the_same_rows_is(home):
+    at_once, day_after = datetime(2017, 8, 25, 6), datetime(2017, 8, 26, 22)
+    typed = {name: [value] * 3 for name, value in SOUND["calls"].items()} | {
+        "call_id": ["c1", "c2", "c3"],
+        "record_version": pa.array([1, 2, 0], pa.int16()),
+        "started_at": pa.array([at_once, at_once, day_after], pa.timestamp("ns", "Europe/Berlin")),
+        "duration_s": [60.0, 60.5, 60.0],
+        "voided": [False, True, False],
+        "subscriber_id": ["anna", None, "anna"],
+    }
+    home.put(name_of("calls", form="parquet"), parquet_of(typed))
+    home.deliver("calls", {"started_at": "2017-08-25T06:00:00Z"}, day=RUN)
+    told = home.land()
+    assert told.rejected == (("calls_20170825.parquet", "2 of its 3 rows are rejected"),)
+    typed = {name: values[:1] for name, values in typed.items()}
+    home.put(name_of("calls", form="parquet"), parquet_of(typed))
+    home.land()
+    columns = ", ".join(SOUND["calls"])
+    of_csv, of_parquet = home.ask(f"select {columns}, started_on from raw.calls order by delivery_id")
+    assert of_parquet == of_csv
+
+
+def test_a_timestamp_of_a_parquet_file_without_a_zone_has_no_offset(home):
+    typed = {name: [value] for name, value in SOUND["grant_acks"].items()}
+    home.put(
+        name_of("grant_acks", form="parquet"), parquet_of(typed | {"processed_at": [datetime(2017, 8, 25, 8, 0, 0, 5)]})
+    )
+    home.land()
+    assert home.ask("select record_no, reason from raw.rejected_rows") == [(1, "processed_at has no offset")]
+
+
 def odd_or_sound(sound: str) -> st.SearchStrategy[str]:
-    odd = st.sampled_from(["", " ", "x", "0", "-1", "2017-08-27T00:00:00+02:00", "2017-08-25", 'a"b', "a,b", "a\nb", "\r"])
+    odd = st.sampled_from(
+        ["", " ", "x", "0", "-1", "2017-08-27T00:00:00+02:00", "2017-08-25", 'a"b', "a,b", "a\nb", "\r"]
+    )
     return st.one_of(*[st.just(sound)] * 12, odd)
 
 
@@ -492,7 +535,13 @@ def test_a_malformed_name_is_rejected(home, name):
 
 @pytest.mark.parametrize(
     "name",
-    [".calls_20170825.csv", "calls_20170825.csv.part", "calls_20170825.csv.tmp", "calls_20170825.csv.filepart", "x.part"],
+    [
+        ".calls_20170825.csv",
+        "calls_20170825.csv.part",
+        "calls_20170825.csv.tmp",
+        "calls_20170825.csv.filepart",
+        "x.part",
+    ],
 )
 def test_a_file_that_is_still_being_written_is_not_read(home, name):
     home.put(name, b"half of a delive")
@@ -607,9 +656,7 @@ def test_a_rejected_replacement_leaves_the_earlier_one_in_force(home):
     home.put(name_of("grant_acks"), ACKS)
     home.land()
     home.put(name_of("grant_acks"), b"no header of ours\n")
-    assert home.land().rejected == (
-        ("grant_acks_20170825.csv", "a column is missing: grant_id, status, processed_at"),
-    )
+    assert home.land().rejected == (("grant_acks_20170825.csv", "a column is missing: grant_id, status, processed_at"),)
     assert home.in_force == {("grant_acks", DAY): "archive/grant_acks/grant_acks_20170825.csv"}
     assert home.counts == {("grant_acks", DAY): (1, 0)}
 
@@ -618,14 +665,19 @@ def test_a_bad_delivery_does_not_keep_the_others_out(home):
     home.put(name_of("calls"), b'call_id\n"')
     home.deliver("grant_acks", {})
     told = home.land()
-    assert (told.accepted, [name for name, _ in told.rejected]) == (("grant_acks_20170825.csv",), ["calls_20170825.csv"])
+    assert (told.accepted, [name for name, _ in told.rejected]) == (
+        ("grant_acks_20170825.csv",),
+        ["calls_20170825.csv"],
+    )
 
 
 @pytest.mark.parametrize(
     ("row_count", "bad", "is_loaded"),
     [(1, 1, True), (2, 1, True), (2, 2, False), (40, 2, True), (39, 2, False), (60, 3, True), (60, 4, False)],
 )
-def test_a_delivery_is_rejected_with_more_than_one_and_more_than_five_percent_of_its_rows(home, row_count, bad, is_loaded):
+def test_a_delivery_is_rejected_with_more_than_one_and_more_than_five_percent_of_its_rows(
+    home, row_count, bad, is_loaded
+):
     home.deliver("grant_acks", *[{}] * (row_count - bad), *[{"status": "perhaps"}] * bad)
     told = home.land()
     if is_loaded:
@@ -665,7 +717,9 @@ def calls(count: int, name: str = "c") -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("feed", ["calls", "subscribers"])
-@pytest.mark.parametrize(("before", "after", "is_held"), [(4, 2, False), (5, 3, False), (5, 2, True), (1, 0, True), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("before", "after", "is_held"), [(4, 2, False), (5, 3, False), (5, 2, True), (1, 0, True), (0, 0, False)]
+)
 def test_a_replacement_with_fewer_than_half_the_rows_is_held(home, feed, before, after, is_held):
     home.deliver(feed, *[{}] * before)
     home.land()
@@ -709,7 +763,16 @@ def usual_days(home: Home, counts: list[int]) -> None:
         ([1000] * 4 + [1010] * 4, 100, True),
         ([10] * 14 + [1000] * 20, 0, False),
     ],
-    ids=["99 of 1000", "a tenth", "6 days", "median 999", "median over zeros", "median 550", "median 1005", "15 days ago"],
+    ids=[
+        "99 of 1000",
+        "a tenth",
+        "6 days",
+        "median 999",
+        "median over zeros",
+        "median 550",
+        "median 1005",
+        "15 days ago",
+    ],
 )
 def test_calls_with_fewer_than_a_tenth_of_the_usual_rows_are_held(home, usual, count, is_held):
     usual_days(home, usual)
@@ -840,7 +903,7 @@ def crash_at_the_inbox(on_digest: bool):
     unlink = Path.unlink
 
     def crash(path, missing_ok=False):
-        if path.parent.name == "inbox" and (path.suffix == ".sha256") == on_digest:
+        if path.parent.name in ("inbox", ".claimed") and (path.suffix == ".sha256") == on_digest:
             raise Crash
         unlink(path, missing_ok)
 
@@ -848,17 +911,18 @@ def crash_at_the_inbox(on_digest: bool):
 
 
 CRASHES = {
+    "after the first file was claimed": crash_after(Path, "rename"),
     "before the gate": crash_before(gates, "require_landing"),
-    "before the first file has its second place": crash_before(landing, "put_beside"),
-    "after the first file has its second place": crash_after(landing, "put_beside"),
-    "before a reason is written": crash_before(landing, "_write_reason"),
+    "before the first file has its second place": crash_before(arrivals, "put_beside"),
+    "after the first file has its second place": crash_after(arrivals, "put_beside"),
+    "before a reason is written": crash_before(arrivals, "_write_reason"),
     "before the line in the ledger": crash_before(ledger, "record_deliveries"),
     "after the line in the ledger": crash_after(ledger, "record_deliveries"),
     "before a digest leaves the inbox": crash_at_the_inbox(on_digest=True),
     "before a file leaves the inbox": crash_at_the_inbox(on_digest=False),
-    "after the first file left the inbox": crash_after(landing, "_clear"),
-    "when something is moved": crash_before(landing, "move"),
-    "after something was moved": crash_after(landing, "move"),
+    "after the first file left the inbox": crash_after(arrivals, "clear"),
+    "when something is moved": crash_before(arrivals, "move"),
+    "after something was moved": crash_after(arrivals, "move"),
 }
 
 

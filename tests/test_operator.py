@@ -163,8 +163,8 @@ def parked(home):
                 select subscriber_id, wave_id, '2017-07-20', '2017-07-20', '2017-07-20' from members;
             insert into batches values (1, '2017-08-25', 1, 'grants_20170825_01.csv', 4, 1900, 'sha', null);
             insert into grants
-                select grant_id, 1, subscriber_id, '+491', if(quarter = 0, 'welcome', 'loyalty'), quarter, month, entry_no,
-                    100, '2017-08-26', '2017-09-26', 'pilot', 'pilot-2017'
+                select grant_id, 1, subscriber_id, '+491', if(quarter = 0, 'welcome', 'loyalty'),
+                    quarter, month, entry_no, 100, '2017-08-26', '2017-09-26', 'pilot', 'pilot-2017'
                 from (values
                     ('anna.W.1', 'anna', 0, 0, 1), ('anna.W.2', 'anna', 0, 0, 2), ('anna.Q1M2.1', 'anna', 1, 2, 1),
                     ('bert.W.1', 'bert', 0, 0, 1)
@@ -200,7 +200,9 @@ def test_all_parked_grants_are_released_at_once(parked):
     ]
 
 
-@pytest.mark.parametrize("grant_id", ["bert.W.1", "anna.W.3", "anna.Q1M2.2", "carl.W.1", "anna.Q2M1.1", "anna", "", "anna.w.1"])
+@pytest.mark.parametrize(
+    "grant_id", ["bert.W.1", "anna.W.3", "anna.Q1M2.2", "carl.W.1", "anna.Q2M1.1", "anna", "", "anna.w.1"]
+)
 def test_what_is_not_parked_or_not_there_cannot_be_released_and_nothing_with_it_is(parked, grant_id):
     assert refused(operator.release, parked.settings, ("anna.W.1", grant_id), False, "billing is mended") == (
         f"{grant_id} is not parked: see callfree status."

@@ -146,12 +146,18 @@ def check(folder: Path, **changed: str) -> None:
         (replaced("terms", ",90,3", ",90,4"), "terms.csv, pilot-2017: max_attempts was 3 and is 4"),
         (replaced("reward_tiers", "200", "250"), "reward_tiers.csv, pilot-2017, 2: mb_per_month was 200 and is 250"),
         (replaced("reward_tiers", "pilot-2017,2,200\n", ""), "reward_tiers.csv, pilot-2017, 2: is gone"),
-        (replaced("reward_tiers", "later,1", "pilot-2017,3,300\nlater,1"), "reward_tiers.csv, pilot-2017, 3: was added"),
+        (
+            replaced("reward_tiers", "later,1", "pilot-2017,3,300\nlater,1"),
+            "reward_tiers.csv, pilot-2017, 3: was added",
+        ),
         (replaced("waves", "20,10", "20,11"), "waves.csv, first: control_size was 10 and is 11"),
         (replaced("waves", "any", "other"), "waves.csv, first: seed was any and is other"),
         (replaced("waves", "2017-07-17", "2017-07-18"), "waves.csv, first: invite_on was 2017-07-17 and is 2017-07-18"),
         (replaced("waves", "*", "o2"), "waves.csv, first: brands was * and is o2"),
-        (replaced("waves", "first,pilot-2017", "first,later"), "waves.csv, first: terms_id was pilot-2017 and is later"),
+        (
+            replaced("waves", "first,pilot-2017", "first,later"),
+            "waves.csv, first: terms_id was pilot-2017 and is later",
+        ),
         (replaced("waves", "first,pilot-2017,2017-07-17,20,10,any,*\n", ""), "waves.csv, first: is gone"),
         (
             replaced("hotline_lines", "2000-01-01,true", "2000-01-01,false"),

@@ -1,4 +1,7 @@
-"""The worked examples beside the repository: one pilot of 24 runs, each with the grant file it must write."""
+"""The worked examples beside the repository: one pilot of 24 runs, each with the grant file it must write.
+
+The pilot takes a minute or two and is played once: `--dist loadfile` keeps a module on one worker.
+"""
 
 import csv
 import hashlib
@@ -17,11 +20,7 @@ STORIES = Path(__file__).parents[2] / "shared" / "spec" / "examples" / "stories"
 RUNS = sorted((STORIES / "runs").iterdir()) if STORIES.is_dir() else []
 FIRST_DAY = date(2017, 8, 1)
 
-pytestmark = [
-    # The pilot takes a minute and is played once, so one worker takes all of its tests.
-    pytest.mark.xdist_group("stories"),
-    pytest.mark.skipif(not RUNS, reason=f"the worked examples are not beside the repository, at {STORIES}"),
-]
+pytestmark = pytest.mark.skipif(not RUNS, reason=f"the worked examples are not beside the repository, at {STORIES}")
 
 
 class Pilot:

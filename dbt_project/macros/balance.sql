@@ -92,7 +92,14 @@ select
     coalesce(answers.has_accepted and answers.has_rejected, false) as is_contradicting,
     -- Rejected is what billing rejected and never accepted (rule 1.8).
     coalesce(answers.has_rejected and not answers.has_accepted, false) as is_rejected,
-    answers.rejection_reason,
+    -- A reason is shown when it is a code: free text could name a person.
+    case
+        when
+            regexp_full_match(answers.rejection_reason, '[A-Za-z][A-Za-z0-9_-]{0,31}')
+            and not regexp_matches(answers.rejection_reason, '[0-9]{5}')
+            then answers.rejection_reason
+        when answers.rejection_reason is not null then '(other)'
+    end as rejection_reason,
     answers.answered_on
 from {{ grants }} as grants
 left join answers on grants.grant_id = answers.grant_id

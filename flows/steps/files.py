@@ -62,8 +62,8 @@ def put_beside(source: Path, target: Path) -> None:
         shutil.copyfile(source, beside)
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
+        beside.chmod(0o600)
         os.replace(beside, target)
-    target.chmod(0o600)
     sync_folder(target.parent)
 
 

@@ -21,12 +21,12 @@ def has_marts(connection: Connection) -> bool:
 def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     """Copy every mart into `published/marts.duckdb`; readers keep the copy they have open.
 
-    Returns the exceptions that the copy before did not have: kind, subject, item_count.
+    Returns the exceptions that are new since the last time: kind, subject, item_count.
     """
     beside = settings.marts.with_name(f".{settings.marts.name}.part")
     beside.unlink(missing_ok=True)
     with connect(settings.warehouse) as connection:
-        news = _new_exceptions(settings, connection)
+        news = _new_exceptions(connection)
         attach(connection, beside, "published")
         for (table,) in connection.execute(
             "select table_name from information_schema.tables"
@@ -47,21 +47,25 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     return tuple(news)
 
 
-def _new_exceptions(settings: Settings, connection: Connection) -> list[dict[str, Any]]:
-    known = "select null as kind, null as subject, 0 as item_count where false"
-    if settings.marts.is_file():
-        attach(connection, settings.marts, "before", read_only=True)
-        known = "select kind, subject, item_count from before.main.exceptions"
+def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:
+    """Kind, subject and number of what the marts published last did not have; then these are the ones known."""
+    connection.execute(
+        "create table if not exists raw.known_exceptions (kind varchar, subject varchar, item_count bigint)"
+    )
     found = rows(
         connection,
-        f"""
-        select found.kind, found.subject, found.item_count
+        """
+        select
+            found.kind,
+            found.subject,
+            found.item_count - coalesce(known.item_count, 0) as item_count
         from marts.exceptions as found
-        left join ({known}) as known on found.kind = known.kind and found.subject = known.subject
-        where known.kind is null or found.item_count > known.item_count
+        left join raw.known_exceptions as known on found.kind = known.kind and found.subject = known.subject
+        where found.item_count > coalesce(known.item_count, 0)
         order by found.kind, found.subject
         """,
     )
-    if settings.marts.is_file():
-        connection.execute("detach before")
+    connection.execute(
+        "create or replace table raw.known_exceptions as select kind, subject, item_count from marts.exceptions"
+    )
     return found

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from flows.errors import WrongUsage
 from flows.settings import Settings
-from flows.steps import landing, ledger
+from flows.steps import ledger
+from flows.steps.arrivals import tidy_held
 from flows.steps.feeds import DAILY_FEEDS
 from flows.steps.ledger import Delivery
 from flows.steps.marts import has_marts
-from flows.steps.warehouse import Connection, connect
+from flows.steps.warehouse import Connection, connect, transaction
 
 
 def waive(settings: Settings, feed: str, business_date: date, reason: str, today: date) -> str:
@@ -54,15 +55,14 @@ def refuse(settings: Settings, name: str, reason: str) -> str:
             for row in history
             if row.verdict == "rejected" and row.delivery_id not in refused and _is_called(row, name)
         ]
-        # A name in the folder says exactly which; a name as it was sent, all of that name.
-        exact = [row for row in rejected if row.stored_as and Path(row.stored_as).name == name]
-        found = held or exact or rejected
+        found = held or rejected
         if not found:
             raise WrongUsage(f"No delivery called {name} is held or rejected: see callfree status.")
-        for delivery in found:
-            ledger.record_decision(connection, "refuse", reason, delivery_id=delivery.delivery_id)
+        with transaction(connection):
+            for delivery in found:
+                ledger.record_decision(connection, "refuse", reason, delivery_id=delivery.delivery_id)
         refused |= {delivery.delivery_id for delivery in found}
-    landing.finish_moves(settings, history, refused)
+    tidy_held(settings, history, refused)
     if held:
         return f"{name} is refused and lies in rejected/."
     return f"{name} is refused: it no longer counts for the start of its feed."
@@ -94,7 +94,7 @@ def release(settings: Settings, grant_ids: tuple[str, ...], release_all: bool, r
             if posted.get(grant_id) not in parked:
                 raise WrongUsage(f"{grant_id} is not parked: see callfree status.")
         chosen = sorted(set(posted.values()))
-    with ledger.open_ledger(settings) as connection:
+    with ledger.open_ledger(settings) as connection, transaction(connection):
         for key in chosen:
             subscriber_id, quarter, month = key
             ledger.record_decision(

@@ -89,11 +89,14 @@ def quarters_sentence(status: dict[str, Any]) -> str:
 
 def waiting_sentences(status: dict[str, Any]) -> list[str]:
     """What waits, and for which days of which feed."""
-    return [
-        f"{row['item_count']} {row['what']} for {row['feed']}"
-        + (f" of {row['missing_days']}" if row["missing_days"] else ", of which no delivery has come")
-        for row in status.get("waiting", [])
-    ]
+    return [_waiting_sentence(row) for row in status["waiting"]]
+
+
+def _waiting_sentence(row: dict[str, Any]) -> str:
+    days = row["missing_days"].split(", ") if row["missing_days"] else []
+    shown = ", ".join(days[:5]) + (f" and {len(days) - 5} more" if len(days) > 5 else "")
+    for_what = f"{row['feed']} of {shown}" if days else f"{row['feed']}, of which no delivery has come"
+    return for_what if row["what"] == "deliveries" else f"{row['item_count']} {row['what']} for {for_what}"
 
 
 def _by_kind(exceptions: tuple[dict[str, Any], ...]) -> list[str]:

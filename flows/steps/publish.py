@@ -17,6 +17,9 @@ class Published:
     grant_files: tuple[str, ...]
     invitation_files: tuple[str, ...]
 
+    def __add__(self, other: "Published") -> "Published":
+        return Published(self.grant_files + other.grant_files, self.invitation_files + other.invitation_files)
+
 
 def publish(settings: Settings) -> Published:
     """Write every file of the ledger that is not marked as published, and mark it once its manifest stands."""

@@ -25,7 +25,7 @@ def create_raw_tables(connection: Connection) -> None:
         " record_count bigint, loaded_count bigint, rejected_count bigint"
     )
     connection.execute(f"""
-        create table if not exists raw.run (business_date date);
+        create table if not exists raw.run (business_date date, is_posting boolean);
         create table if not exists raw.loaded ({counts});
         create table if not exists raw.landing ({counts});
         create table if not exists raw.rejected_rows

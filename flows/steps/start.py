@@ -27,9 +27,8 @@ def check_date(settings: Settings, business_date: date) -> None:
         raise WrongUsage(f"{business_date} cannot be run any more: the latest run was for {latest}.")
 
 
-def check_start(settings: Settings, business_date: date) -> Policy:
-    """The policy of the run. Raises WrongUsage for an impossible date, or a broken or changed policy."""
-    check_date(settings, business_date)
+def check_policy(settings: Settings) -> Policy:
+    """The policy of the run. Raises WrongUsage for one that is broken, or was changed after it was used."""
     loaded = policy.load(settings.policy)
     with ledger.open_ledger(settings) as connection:
         used = loaded.used(ledger.drawn_waves(connection), ledger.latest_run(connection))

@@ -8,7 +8,6 @@ from flows.settings import Settings
 from flows.steps import ledger
 from flows.steps.feeds import DAILY_FEEDS, is_not_yet, parse_name
 from flows.steps.files import write_whole
-from flows.steps.marts import has_marts
 from flows.steps.warehouse import Connection, connect, rows
 
 # Exceptions of which each one counts; of the others a run has many, and their number tells more.
@@ -21,27 +20,39 @@ _NAMED_LIMIT = 20
 NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
 
 
+_NOTHING: dict[str, Any] = {
+    "last_run": None, "failed_run": None, "held": [], "rejected": [], "waived": [], "unpublished_files": [],
+    "feeds": [], "waves": [], "waiting": [], "quarters": None, "grants": [], "unanswered_files": [],
+    "exceptions": [], "exception_subjects": {},
+}  # fmt: skip
+
+
 def write_status(settings: Settings) -> dict[str, Any]:
-    """Derive the status from warehouse and ledger, write `published/status.json`, and return it."""
-    status = _from_ledger(settings) | _from_marts(settings)
-    _write(settings, status)
-    return status
+    """Derive the status after a run, write `published/status.json`, and return it."""
+    return _write(settings, _from_ledger(settings) | _from_marts(settings))
+
+
+def refresh_status(settings: Settings) -> None:
+    """Bring what the ledger says up to date. What the marts say, and a failure, stay until a run succeeds."""
+    _write(settings, read_status(settings) | _from_ledger(settings))
 
 
 def write_failure(settings: Settings, business_date: date, error: Exception) -> None:
-    """Add to the status as it was that the latest run failed, and why."""
+    """Add that the latest run failed, and why."""
     failed = {"business_date": business_date, "error": str(error)}
-    _write(settings, read_status(settings) | {"failed_run": failed})
+    _write(settings, read_status(settings) | _from_ledger(settings) | {"failed_run": failed})
 
 
-def _write(settings: Settings, status: dict[str, Any]) -> None:
+def _write(settings: Settings, status: dict[str, Any]) -> dict[str, Any]:
     content = json.dumps(status, indent=2, default=str) + "\n"
     write_whole(settings.status, [content.encode()])
+    return status
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """The status as last written; empty before the first run."""
-    return json.loads(settings.status.read_text()) if settings.status.is_file() else {}
+    """The status as last written; before the first run every key is there and says nothing."""
+    written = json.loads(settings.status.read_text()) if settings.status.is_file() else {}
+    return _NOTHING | written
 
 
 def _from_ledger(settings: Settings) -> dict[str, Any]:
@@ -71,8 +82,17 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
                 row["file_name"]
                 for row in rows(
                     connection,
-                    "select file_name from batches where file_name not in (select file_name from publications)"
-                    " order by sequence",
+                    """
+                    with files as (
+                        select file_name from batches
+                        union all
+                        select 'invitations_' || wave_id || '.csv' from draws
+                    )
+
+                    select file_name from files
+                    where file_name not in (select file_name from publications)
+                    order by file_name
+                    """,
                 )
             ],
         }
@@ -95,30 +115,24 @@ def _rejections_that_matter(history: list[ledger.Delivery], refused: set[int]) -
 
 
 def _from_marts(settings: Settings) -> dict[str, Any]:
-    if not settings.warehouse.is_file():
-        return {}
     with connect(settings.warehouse) as connection:
-        if not has_marts(connection):
-            return {}
         return {
             "feeds": rows(
                 connection,
                 """
                 select
-                    days.feed,
-                    min(days.day) filter (where not days.is_before_start) as starts_on,
+                    feeds.feed,
+                    min(days.day) as starts_on,
                     max(days.day) filter (where days.is_delivered) as latest_delivery_on,
                     -- Complete from its start to the day before the first gap.
-                    coalesce(
-                        min(days.day) filter (where not days.is_complete and not days.is_before_start),
-                        max(days.day) + 1
-                    ) - 1 as complete_to,
-                    list(days.day order by days.day) filter (where not days.is_complete and not days.is_before_start)
-                        as missing_days
-                from marts.feed_days as days
-                group by days.feed
-                order by days.feed
+                    coalesce(min(days.day) filter (where not days.is_complete), max(days.day) + 1) - 1 as complete_to,
+                    list(days.day order by days.day) filter (where not days.is_complete) as missing_days
+                from unnest(?) as feeds(feed)
+                left join marts.feed_days as days on feeds.feed = days.feed and not days.is_before_start
+                group by feeds.feed
+                order by feeds.feed
                 """,
+                [list(DAILY_FEEDS)],
             ),
             "waves": rows(
                 connection,

@@ -11,25 +11,25 @@ from flows.steps.outcome import KINDS, quarters_sentence, waiting_sentences
 def show(status: dict[str, Any]) -> None:
     """Print the status: what needs a person first."""
     console = Console(highlight=False)
-    if not status.get("last_run") and not status.get("failed_run"):
+    if not status["last_run"] and not status["failed_run"]:
         console.print("There has been no run yet. Drop deliveries into the inbox, then: callfree run")
         return
-    console.print(f"Last run: [bold]{status.get('last_run') or 'none'}[/]")
-    if failed := status.get("failed_run"):
+    console.print(f"Last run: [bold]{status['last_run'] or 'none'}[/]")
+    if failed := status["failed_run"]:
         console.print(f"[red]The run for {failed['business_date']} failed:[/] {failed['error']}")
     _show_list(console, "[red]Held[/] (callfree accept or refuse)", [
         f"{held['file']}: {held['reason']}" + ("; accepted, the next run loads it" if held["accepted"] else "")
-        for held in status.get("held", [])
+        for held in status["held"]
     ])  # fmt: skip
-    _show_list(console, "[red]Rejected[/]", [f"{row['file']}: {row['reason']}" for row in status.get("rejected", [])])
+    _show_list(console, "[red]Rejected[/]", [f"{row['file']}: {row['reason']}" for row in status["rejected"]])
     _show_list(console, "[yellow]Late[/]", _late_by_feed(status["late"]))
-    _show_feeds(console, status.get("feeds", []))
+    _show_feeds(console, status["feeds"])
     _show_list(console, "[yellow]Waiting[/]", waiting_sentences(status))
     _show_list(console, "Waived", [
-        f"{row['feed']} of {row['business_date']}: {row['reason']}" for row in status.get("waived", [])
+        f"{row['feed']} of {row['business_date']}: {row['reason']}" for row in status["waived"]
     ])  # fmt: skip
-    _show_waves(console, status.get("waves", []))
-    if "quarters" in status:
+    _show_waves(console, status["waves"])
+    if status["quarters"]:
         console.print(quarters_sentence(status).capitalize() + "\n")
     _show_grants(console, status)
     _show_exceptions(console, status)
@@ -60,7 +60,7 @@ def _show_feeds(console: Console, feeds: list[dict]) -> None:
         missing = feed["missing_days"] or []
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         table.add_row(
-            feed["feed"], feed["starts_on"], feed["latest_delivery_on"], feed["complete_to"],
+            feed["feed"], feed["starts_on"] or "not yet", feed["latest_delivery_on"], feed["complete_to"],
             f"[yellow]{shown}[/]" if missing else "",
         )  # fmt: skip
     console.print()
@@ -83,19 +83,19 @@ def _show_grants(console: Console, status: dict[str, Any]) -> None:
     table = Table("billing's answer", title="Grants", title_justify="left")
     table.add_column("grants", justify="right")
     table.add_column("MB", justify="right")
-    for row in status.get("grants", []):
+    for row in status["grants"]:
         table.add_row(row["answer"], str(row["grant_count"]), str(row["volume_mb"]))
     console.print(table)
-    _show_list(console, "[yellow]Unpublished files[/]", status.get("unpublished_files", []))
+    _show_list(console, "[yellow]Unpublished files[/]", status["unpublished_files"])
     _show_list(console, "Unanswered files", [
-        f"{row['file_name']}: {row['grant_count']} grants" for row in status.get("unanswered_files", [])
+        f"{row['file_name']}: {row['grant_count']} grants" for row in status["unanswered_files"]
     ], limit=5)  # fmt: skip
 
 
 def _show_exceptions(console: Console, status: dict[str, Any]) -> None:
-    subjects = status.get("exception_subjects", {})
+    subjects = status["exception_subjects"]
     lines = []
-    for row in status.get("exceptions", []):
+    for row in status["exceptions"]:
         named = subjects.get(row["kind"], [])
         shown = f": {', '.join(named[:5])}" + (", ..." if len(named) > 5 else "") if named else ""
         lines.append(f"{row['item_count']} {KINDS.get(row['kind'], row['kind'])}{shown}")

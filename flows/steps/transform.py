@@ -1,7 +1,6 @@
 """The one place that calls dbt."""
 
 import os
-import sys
 from contextlib import contextmanager
 
 from flows.errors import CallfreeError
@@ -74,9 +73,10 @@ def invoke(arguments: list[str]) -> None:
         for node in getattr(result.result, "results", None) or []
         if str(node.status) in ("error", "fail", "runtime error")
     ]
-    if result.exception is not None and "--debug" in sys.argv:
-        raise CallfreeError("dbt failed.") from result.exception
-    raise CallfreeError(
+    error = CallfreeError(
         f"dbt failed: {', '.join(failed) or type(result.exception).__name__}. Nothing was posted."
         " The log is in .work/dbt/dbt.log below the home folder."
     )
+    # For --debug alone: it may quote values of rows.
+    error.__context__ = result.exception
+    raise error from None

@@ -19,7 +19,7 @@ found as (
         run.business_date as recorded_in_run_on,
         true as is_new
     from {{ ref('int_enrolment_steps') }} as steps
-    inner join {{ ref('int_run') }} as run on run.is_current
+    inner join {{ ref('int_run') }} as run on run.is_current and run.is_posting
     left join recorded on steps.subscriber_id = recorded.subscriber_id
     where
         steps.enrolment_outcome = 'enrols'

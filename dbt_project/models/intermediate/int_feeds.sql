@@ -7,9 +7,6 @@ with days as (
 select
     days.feed,
     days.starts_on,
-    min(case when not days.is_complete then days.day end) as first_missing_on,
-    count(*) filter (where not days.is_complete) as missing_day_count,
-    count(*) filter (where days.is_waived and not days.is_delivered) as waived_day_count,
     bool_and(days.is_complete) as is_complete,
     bool_and(days.is_delivered) as is_delivered_in_full
 from days

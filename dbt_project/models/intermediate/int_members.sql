@@ -16,6 +16,7 @@ with members as (
         draw.arm,
         draw.draw_rank
     from {{ ref('int_draw') }} as draw
+    inner join {{ ref('int_run') }} as run on run.is_posting
 )
 
 select

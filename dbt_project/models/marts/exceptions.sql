@@ -118,7 +118,8 @@ found as (
 
     select
         'unknown_ack' as kind,
-        case when regexp_full_match(acks.grant_id, '[A-Za-z0-9_.:-]{1,64}') then acks.grant_id else '(other)' end
+        case when regexp_full_match(acks.grant_id, '[A-Za-z0-9_-]{1,32}[.](W|Q[0-9]{1,3}M[123])[.][0-9]{1,9}')
+                then acks.grant_id else '(other)' end
             as subject,
         null as subscriber_id,
         min(acks.processed_on) as first_on,

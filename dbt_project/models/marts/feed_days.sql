@@ -3,7 +3,7 @@
 select
     days.feed,
     days.day,
-    days.day < coalesce(days.starts_on, days.day) as is_before_start,
+    coalesce(days.day < days.starts_on, true) as is_before_start,
     days.is_delivered,
     days.is_waived,
     days.is_complete,

@@ -27,6 +27,10 @@ enrolments as (
     group by enrolments.wave_id
 ),
 
+eligible as (
+    select distinct draw.wave_id from {{ ref('int_draw') }} as draw
+),
+
 mails as (
     select
         mails.wave_id,
@@ -45,7 +49,7 @@ select
     waves.brands,
     case
         when draws.wave_id is not null then 'drawn'
-        when waves.wave_state = 'due' then 'memberless'
+        when waves.wave_state = 'due' and eligible.wave_id is null then 'memberless'
         else waves.wave_state
     end as wave_state,
     draws.drawn_in_run_on,
@@ -59,6 +63,7 @@ select
     coalesce(mails.mail_opened_count, 0) as mail_opened_count
 from waves
 left join draws on waves.wave_id = draws.wave_id
+left join eligible on waves.wave_id = eligible.wave_id
 left join members on waves.wave_id = members.wave_id
 left join enrolments on waves.wave_id = enrolments.wave_id
 left join mails on waves.wave_id = mails.wave_id

@@ -12,16 +12,21 @@ missing as (
     where not days.is_complete and days.day >= days.starts_on
 ),
 
--- Each feed without which a run is not current, with the days it lacks; no days: it has not started.
-not_current as (
+-- Each daily feed that is not complete, with the days it lacks; no days: it has not started.
+lacking as (
     select
         feeds.feed,
+        count(missing.day) as missing_count,
         string_agg(cast(missing.day as varchar), ', ' order by missing.day) as missing_days
-    from (values ('subscribers'), ('app_events')) as feeds(feed)
+    from (values ('subscribers'), ('app_events'), ('calls')) as feeds(feed)
     left join missing on feeds.feed = missing.feed
     left join {{ ref('int_feeds') }} as started on feeds.feed = started.feed
     where missing.day is not null or started.feed is null
     group by feeds.feed
+),
+
+not_current as (
+    select * from lacking where feed in ('subscribers', 'app_events')
 ),
 
 late_quarters as (
@@ -89,6 +94,15 @@ draw_feed as (
     from {{ ref('int_feed_days') }} as days
     where days.feed = 'subscribers' and days.day >= days.starts_on and not days.is_delivered
 )
+
+select
+    'deliveries' as what,
+    lacking.missing_count as item_count,
+    lacking.feed,
+    lacking.missing_days
+from lacking
+
+union all
 
 select
     quarters_waiting.what,

@@ -14,6 +14,7 @@ numbers as (
         (select count(*) from {{ ref('grants_due') }}) as line_count,
         (select coalesce(sum(grants.volume_mb), 0) from {{ ref('grants_due') }} as grants) as volume_mb
     from {{ ref('int_run') }} as run
+    where run.is_posting
 )
 
 select

@@ -8,5 +8,5 @@ select
     cast(max(draw.eligible_count) as bigint) as eligible_count
 from {{ ref('int_draw') }} as draw
 inner join {{ ref('int_waves') }} as waves on draw.wave_id = waves.wave_id
-cross join {{ ref('int_run') }} as run
+inner join {{ ref('int_run') }} as run on run.is_posting
 group by waves.wave_id, waves.terms_id, waves.invite_on, run.business_date

@@ -27,6 +27,6 @@ select
     entitlements.issued_mb,
     run.business_date
 from {{ ref('int_entitlements') }} as entitlements
-cross join {{ ref('int_run') }} as run
+inner join {{ ref('int_run') }} as run on run.is_posting
 inner join {{ ref('int_subscribers') }} as subscribers on entitlements.subscriber_id = subscribers.subscriber_id
 where entitlements.entitlement_state = 'due'

@@ -13,4 +13,5 @@ select
             then subscribers.email
     end as invitation_email
 from {{ ref('int_draw') }} as draw
+inner join {{ ref('int_run') }} as run on run.is_posting
 left join {{ ref('int_subscribers') }} as subscribers on draw.subscriber_id = subscribers.subscriber_id
