@@ -20,7 +20,6 @@ MISSING = (date(2017, 9, 11), date(2017, 9, 12))
 COUNTING = {"PS", "PE", "IN"}
 
 pytestmark = [
-    pytest.mark.xdist_group("bank_calls"),
     pytest.mark.skipif(not BANK.is_dir(), reason=f"the real call log is not beside the repository, at {BANK}"),
 ]
 
@@ -139,7 +138,8 @@ def test_who_enrolled_before_the_missing_days_waits_and_status_says_so(waiting, 
     paid = {row["subscriber_id"] for row in grants(waiting) if row["kind"] == "loyalty"}
     assert paid
     assert all(enrolled[subscriber].date() > max(MISSING) for subscriber in paid)
-    (wait,) = read_status(waiting.settings)["waiting"]
+    missing, wait = read_status(waiting.settings)["waiting"]
+    assert (missing["what"], missing["missing_days"]) == ("deliveries", "2017-09-11, 2017-09-12")
     assert (wait["what"], wait["feed"]) == ("quarters", "calls")
     assert wait["missing_days"] == "2017-09-11, 2017-09-12"
     assert wait["item_count"] == sum(

@@ -1,10 +1,12 @@
--- So a run repeated posts nothing. Only what billing has rejected before it was posted is due again at once.
+-- So a run repeated posts nothing. Only what billing has rejected before it was posted is due again at once; and a
+-- rebuild posts nothing, so it leaves what is due.
 
 select
     entitlements.subscriber_id,
     entitlements.quarter,
     entitlements.month
 from {{ ref('entitlements') }} as entitlements
+inner join {{ ref('int_run') }} as run on run.is_posting
 where
     entitlements.entitlement_state = 'due'
     and not exists (
