@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_HOME := data/demo
+EXAMPLES ?= 16
 
 .PHONY: demo test test-properties lint lock clean help
 
@@ -25,8 +26,8 @@ demo: $(READY)  ## Make a small world, run a year of it, say where to look.
 test: $(READY) lint  ## Run the tests.
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile
 
-test-properties: $(READY)  ## Compare the pipeline with the reference in many more worlds.
-	CALLFREE_EXAMPLES=100 $(BIN)/python -m pytest --quiet tests/test_properties.py
+test-properties: $(READY)  ## Compare the pipeline with the reference in more worlds (EXAMPLES=16).
+	CALLFREE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/test_properties.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
