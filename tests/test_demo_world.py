@@ -213,9 +213,9 @@ def test_mishaps_lie_on_two_sides_of_a_run(world):
     assert any(world.redelivered_day <= run < world.redelivered_after for run in world.run_dates)
     assert any(world.damaged_day <= run < world.repaired_after for run in world.run_dates)
     assert world.waived_in in world.run_dates
-    assert sum(world.missing_day <= run < world.waived_in for run in world.run_dates) > 3
+    assert sum(world.missing_day <= run < world.waived_in for run in world.run_dates) > 1
     assert {wave.invite_on - timedelta(days=1) for wave in world.waves} <= set(world.run_dates)
-    assert 25 <= len(world.run_dates) <= 32
+    assert 17 <= len(world.run_dates) <= 21
     assert sorted(set(world.run_dates)) == list(world.run_dates)
 
 
@@ -484,7 +484,7 @@ def test_the_policy_is_complete(world, tmp_path):
     waves = list(csv.DictReader(io.StringIO((tmp_path / "waves.csv").read_text())))
     assert [(wave["invite_on"], wave["brands"]) for wave in waves] == [
         ("2017-10-10", "*"),
-        ("2018-02-27", "o2|blau"),
+        ("2018-03-06", "o2|blau"),
     ]
 
 

@@ -72,7 +72,7 @@ EVENT_LATE, EVENT_TWICE = 0.03, 0.005
 
 @dataclass(frozen=True)
 class DemoWorld:
-    """Feeds from `first_day` to `last_day`; a large wave on `invite_on`, a small one twenty weeks later.
+    """Feeds from `first_day` to `last_day`; a large wave on `invite_on`, a small one 21 weeks later.
 
     The days before `invite_on` are history: the KPIs look back 90 of them.
     """
@@ -116,25 +116,25 @@ class DemoWorld:
     @property
     def damaged_day(self) -> date:
         """The day whose `calls` come as a gzip file cut short."""
-        return self.invite_on + timedelta(days=178)
+        return self.invite_on + timedelta(days=186)
 
     @property
     def repaired_after(self) -> date:
-        return self.invite_on + timedelta(days=183)
+        return self.invite_on + timedelta(days=191)
 
     @property
     def run_dates(self) -> tuple[date, ...]:
-        """Every two weeks from the eve of the invitation, which is when a wave is drawn, and the last day.
+        """Every three weeks from the eve of the invitation, which is when a wave is drawn, and the last day.
 
         A mishap and its mending lie on two sides of a run date: both files bear the same name.
         """
         eve = self.invite_on - timedelta(days=1)
-        every = [eve + timedelta(days=days) for days in range(0, (self.last_day - eve).days, 14)]
+        every = [eve + timedelta(days=days) for days in range(0, (self.last_day - eve).days, 21)]
         return (*every, self.last_day)
 
     @cached_property
     def waves(self) -> tuple[Wave, ...]:
-        first, second = self.invite_on, self.invite_on + timedelta(weeks=20)
+        first, second = self.invite_on, self.invite_on + timedelta(weeks=21)
         people = self.subscriber_count
         sizes = ((people * 2 // 5, people // 5), (people // 20, people // 40))
         return (

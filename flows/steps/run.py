@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
-from flows.errors import guarded
+from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps import status
 from flows.steps.gates import require_batch
@@ -20,33 +21,45 @@ from flows.steps.transform import derive
 
 log = logging.getLogger("callfree")
 
+# What the steps that take time tell whoever watches.
+_TOLD = {
+    "land": "landing deliveries",
+    "derive": "deriving the models and testing them",
+    "require_batch": "checking what is about to be posted",
+    "post": "posting to the ledger",
+    "publish_marts": "publishing the marts",
+}
+
 
 def plainly(step: Callable[..., Any], *arguments: Any) -> Any:
     """Call a step as it is."""
-    log.info("%s ...", step.__name__.replace("_", " "))
+    if step.__name__ in _TOLD:
+        log.info("%s ...", _TOLD[step.__name__])
     with guarded(step.__name__):
         return step(*arguments)
 
 
 def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = plainly) -> Outcome:
-    """The run for one business date. `call` calls each step, be it plainly or as a task."""
+    """The run for one business date. `call` calls the steps that do the work, be it plainly or as tasks."""
     with lock(settings, f"callfree run for {business_date}"):
-        call(check_date, settings, business_date)
+        plainly(check_date, settings, business_date)
         try:
-            policy = call(check_policy, settings)
+            policy = plainly(check_policy, settings)
             # What an earlier run posted goes out first, whatever becomes of this one.
-            left_over = call(publish, settings)
-            last_known = call(last_delivery, settings)
+            left_over = plainly(publish, settings)
+            last_known = plainly(last_delivery, settings)
             call(land, settings, business_date)
             call(derive, settings, policy)
             call(require_batch, settings, business_date)
             posting = call(post, settings, business_date, policy)
             published = left_over + call(publish, settings)
             news = call(publish_marts, settings)
-            written = call(status.write_status, settings)
-            landing = call(landing_since, settings, last_known)
+            written = plainly(status.write_status, settings)
+            landing = plainly(landing_since, settings, last_known)
         except Exception as error:
-            status.write_failure(settings, business_date, error)
+            # On a full disk the error itself matters more than its note in the status.
+            with suppress(OSError, CallfreeError):
+                status.write_failure(settings, business_date, error)
             raise
         return Outcome(business_date, landing, posting, published, news, written)
 
