@@ -475,7 +475,7 @@ def test_a_run_leaves_nothing_on_standard_error_but_its_steps(real):
     for word in ("Traceback", "nanobind", "leaked", "Error", "WARN", "Warning", "example.org", "+49"):
         assert word not in real.first.stderr
     steps = real.first.stderr.splitlines()
-    assert {"land ...", "derive ...", "post ...", "publish ..."} <= set(steps)
+    assert {"landing deliveries ...", "posting to the ledger ...", "publishing the marts ..."} <= set(steps)
     assert [line for line in steps if not re.fullmatch(r"[a-z ]+ \.\.\.", line)] == []
 
 
