@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_HOME := data/demo
-EXAMPLES ?= 16
+EXAMPLES ?= 12
 
 .PHONY: demo test test-properties lint lock clean help
 
@@ -26,7 +26,7 @@ demo: $(READY)  ## Make a small world, run a year of it, say where to look.
 test: $(READY) lint  ## Run the tests.
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile
 
-test-properties: $(READY)  ## Compare the pipeline with the reference in more worlds (EXAMPLES=16).
+test-properties: $(READY)  ## Compare the pipeline with the reference in more worlds (EXAMPLES=12).
 	CALLFREE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/test_properties.py
 
 lint: $(READY)
