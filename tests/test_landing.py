@@ -1028,3 +1028,16 @@ def test_an_archive_that_was_changed_is_not_read_again(home):
     home.settings.warehouse.unlink()
     with pytest.raises(Exception, match="missing or was changed: put the delivery back as it came"):
         home.land()
+
+
+def test_a_file_that_a_crash_left_claimed_keeps_its_digest_when_another_of_its_name_has_come(home):
+    name = name_of("grant_acks")
+    home.settings.claimed.mkdir()
+    (home.settings.claimed / name).write_bytes(ACKS)
+    (home.settings.claimed / f"{name}.sha256").write_text("0" * 64)
+    home.put(name, csv_of("grant_acks", {}, {"grant_id": "bert.W.1"}))
+    told = home.land()
+    assert [rejected for rejected, _ in told.rejected] == [name]
+    assert told.accepted == (name,)
+    assert home.counts == {("grant_acks", DAY): (2, 0)}
+    assert home.files("inbox") == {}

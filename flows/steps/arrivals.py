@@ -220,7 +220,9 @@ def recover_claimed(settings: Settings, history: list[Delivery]) -> None:
         else:
             _give_back(path, settings)
     for path in list(settings.claimed.iterdir()):
-        if path.name.endswith(DIGEST_SUFFIX):
+        if path.name.endswith(DIGEST_SUFFIX) and not os.path.lexists(
+            path.with_name(path.name.removesuffix(DIGEST_SUFFIX))
+        ):
             path.unlink()
     if not any(settings.claimed.iterdir()):
         settings.claimed.rmdir()
@@ -231,9 +233,10 @@ def _give_back(path: Path, settings: Settings) -> None:
     beside = path.with_name(path.name + DIGEST_SUFFIX)
     if os.path.lexists(settings.inbox / path.name):
         return
-    path.rename(settings.inbox / path.name)
+    # The digest goes first: a file without its digest would be believed.
     if os.path.isfile(beside):
         beside.rename(settings.inbox / beside.name)
+    path.rename(settings.inbox / path.name)
 
 
 def drop_late_digests(settings: Settings, history: list[Delivery]) -> None:
