@@ -121,6 +121,7 @@ def test_every_model_that_decides_something_has_a_unit_test(manifest):
         "int_members",
         "contacts",
         "feed_days",
+        "kpis",
         "subscribers",
     }
 
@@ -175,6 +176,9 @@ insert into marts.entitlements (subscriber_id, terms_id, quarter, month, entitle
 insert into marts.grants (grant_id, subscriber_id, quarter, month, entry_no, volume_mb, sequence, answer)
     values ('carl.W.2', 'carl', 0, 0, 2, 600, 1, 'odd');
 insert into marts.feed_days (feed) values ('calls');
+insert into marts.kpi_waves (wave_id) values ('w9');
+insert into marts.kpi_members (subscriber_id) values ('carl');
+insert into marts.kpi_moments (wave_id) values ('w9');
 """
 
 

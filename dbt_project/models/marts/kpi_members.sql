@@ -1,0 +1,100 @@
+-- One row per member of either arm: what the arms are compared by, as drawn, enrolled or not.
+
+with members as (
+    select * from {{ ref('members') }}
+),
+
+waves as (
+    select * from {{ ref('kpi_waves') }}
+),
+
+-- With no regard to enrolment: the arms must be counted alike.
+contacts as (
+    select
+        contacts.subscriber_id,
+        count(*) filter (where contacts.started_on >= waves.invite_on) as contact_count,
+        count(*) filter (where contacts.started_on < waves.invite_on) as before_contact_count,
+        min(contacts.started_on) filter (where contacts.started_on >= waves.invite_on) as first_contact_on
+    from {{ ref('int_contacts') }} as contacts
+    inner join waves
+        on
+            contacts.wave_id = waves.wave_id
+            and contacts.started_on >= waves.before_from
+            and contacts.started_on < waves.window_until
+    group by contacts.subscriber_id
+),
+
+states as (
+    select
+        members.subscriber_id,
+        states.brand,
+        states.tariff,
+        states.status,
+        states.activated_on,
+        -- Who a member was when it could be drawn, and what had become of it when the window ended.
+        coalesce(
+            states.state_from_on < waves.invite_on
+            and (states.state_until is null or states.state_until >= {{ local_midnight('waves.invite_on') }}),
+            false
+        ) as is_as_drawn,
+        coalesce(
+            states.state_from_on < waves.window_until
+            and (states.state_until is null or states.state_until >= {{ local_midnight('waves.window_until') }}),
+            false
+        ) as is_as_the_window_ends
+    from members
+    inner join waves on members.wave_id = waves.wave_id
+    inner join {{ ref('int_subscriber_states') }} as states on members.subscriber_id = states.subscriber_id
+),
+
+as_drawn as (
+    select * from states where is_as_drawn
+),
+
+as_the_window_ends as (
+    select * from states where is_as_the_window_ends
+),
+
+entitlements as (
+    select
+        entitlements.subscriber_id,
+        sum(entitlements.issued_mb) as granted_mb,
+        sum(entitlements.missing_mb) filter (where not entitlements.is_parked) as missing_mb
+    from {{ ref('entitlements') }} as entitlements
+    group by entitlements.subscriber_id
+)
+
+select
+    members.subscriber_id,
+    members.wave_id,
+    members.arm,
+    as_drawn.brand,
+    as_drawn.tariff,
+    as_drawn.activated_on,
+    members.is_invited,
+    members.installed_at is not null as has_installed,
+    members.signed_in_at is not null as has_signed_in,
+    members.video_watched_at is not null as has_watched,
+    enrolments.enrolled_on,
+    cast(enrolments.enrolled_on - waves.invite_on as integer) as days_to_enrol,
+    coalesce(contacts.before_contact_count, 0) as before_contact_count,
+    case when waves.window_days > 0 then coalesce(contacts.contact_count, 0) end as contact_count,
+    contacts.first_contact_on,
+    case when waves.window_days > 0 then coalesce(as_the_window_ends.status = 'terminated', false) end
+        as is_terminated,
+    cast(coalesce(entitlements.granted_mb, 0) as bigint) as granted_mb,
+    -- Who has left earns no more of what is missing.
+    cast(
+        case
+            when subscribers.status = 'terminated' or members.withdrawn_at is not null then 0
+            else coalesce(entitlements.missing_mb, 0)
+        end as bigint
+    ) as owed_mb
+from members
+inner join waves on members.wave_id = waves.wave_id
+left join as_drawn on members.subscriber_id = as_drawn.subscriber_id
+left join as_the_window_ends on members.subscriber_id = as_the_window_ends.subscriber_id
+left join {{ ref('enrolments') }} as enrolments on members.subscriber_id = enrolments.subscriber_id
+left join contacts on members.subscriber_id = contacts.subscriber_id
+left join entitlements on members.subscriber_id = entitlements.subscriber_id
+left join {{ ref('int_subscribers') }} as subscribers on members.subscriber_id = subscribers.subscriber_id
