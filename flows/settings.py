@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         """Scratch: dbt's target folder, Prefect's own files, the policy as it was checked."""
         return self._below_home(".work")
 
+    @property
+    def readable_ledger(self) -> Path:
+        """A copy of the ledger, for those who read while a run holds it."""
+        return self.work / "ledger.duckdb"
+
     def make_folders(self) -> None:
         """Create the home folder as the interface describes it."""
         for folder in (

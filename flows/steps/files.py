@@ -39,6 +39,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_folder(folder: Path) -> str:
+    """The hex SHA-256 of the files in a folder: their names below it and their contents."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def free_name(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
     """The name, or the first of `name.2`, `name.3` ... that neither the folder nor `taken` has."""
     others = set(taken)
@@ -58,12 +66,19 @@ def put_beside(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
             raise
-        beside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, beside)
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        beside.chmod(0o600)
-        os.replace(beside, target)
+        copy_whole(source, target)
+    sync_folder(target.parent)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy beside, make durable, then rename; for the owner only."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, beside)
+    with open(beside, "rb") as file:
+        os.fsync(file.fileno())
+    beside.chmod(0o600)
+    os.replace(beside, target)
     sync_folder(target.parent)
 
 

@@ -1,5 +1,6 @@
 """The ledger: what cannot be derived again. It only grows, and only this module writes it (rule 1.8)."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +108,21 @@ create table if not exists grants (
     terms_id varchar not null,
     unique (subscriber_id, quarter, month, entry_no),
     check ((kind = 'welcome') = (quarter = 0) and (quarter = 0) = (month = 0))
+);
+create table if not exists policies (
+    policy_sha256 varchar primary key,
+    -- The five files as they were checked, as JSON.
+    content varchar not null
+);
+-- One row per run that posted, repeats included, and how far the ledger went then: what the run knew.
+create table if not exists runs (
+    run_no integer primary key check (run_no >= 1),
+    business_date date not null,
+    policy_sha256 varchar not null references policies (policy_sha256),
+    last_delivery_id integer not null,
+    last_decision_id integer not null,
+    last_sequence integer not null references batches (sequence),
+    posted_at timestamp not null
 );
 create table if not exists publications (
     file_name varchar primary key,
@@ -251,6 +267,7 @@ def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
             enrolments, waves = _post_register(connection)
             batch = _post_batch(connection)
             _post_policy(connection, policy, business_date)
+            _post_run(connection, policy, business_date)
         return Posting(
             business_date=business_date,
             drawn_waves=waves,
@@ -313,6 +330,28 @@ def _post_policy(connection: Connection, policy: Policy, business_date: date) ->
         connection.execute(
             "insert into ledger.policy_rows values (?, ?, ?, ?)", [name, key, used[name, key], business_date]
         )
+
+
+def _post_run(connection: Connection, policy: Policy, business_date: date) -> None:
+    content = policy.kept()
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    known = "select 1 from ledger.policies where policy_sha256 = ?"
+    if not connection.execute(known, [sha256]).fetchone():
+        connection.execute("insert into ledger.policies values (?, ?)", [sha256, content])
+    connection.execute(
+        """
+        insert into ledger.runs
+        select
+            (select coalesce(max(run_no), 0) + 1 from ledger.runs),
+            ?,
+            ?,
+            (select coalesce(max(delivery_id), 0) from ledger.deliveries),
+            (select coalesce(max(decision_id), 0) from ledger.decisions),
+            (select max(sequence) from ledger.batches),
+            ?
+        """,
+        [business_date, sha256, _now()],
+    )
 
 
 def record_publication(connection: Connection, file_name: str) -> None:

@@ -148,12 +148,31 @@ class Policy:
             if is_used[name](row)
         }
 
+    def kept(self) -> str:
+        """The policy as one text, for the ledger to keep."""
+        return json.dumps(self._files(), sort_keys=True)
+
     def write_seeds(self, folder: Path) -> None:
         """The policy as it was checked, for dbt to load."""
-        for name, file in _FILES.items():
-            columns = list(file.model.model_fields)
-            table = [row.model_dump(mode="json") for row in getattr(self, name)]
-            write_whole(folder / f"{name}.csv", (line.encode() for line in _csv_lines(columns, table)))
+        _write(self._files(), folder)
+
+    def _files(self) -> dict[str, str]:
+        return {
+            f"{name}.csv": "".join(
+                _csv_lines(list(file.model.model_fields), [row.model_dump(mode="json") for row in getattr(self, name)])
+            )
+            for name, file in _FILES.items()
+        }
+
+
+def restore(kept: str, folder: Path) -> None:
+    """Write the five files of a policy that the ledger kept."""
+    _write(json.loads(kept), folder)
+
+
+def _write(files: dict[str, str], folder: Path) -> None:
+    for name, content in files.items():
+        write_whole(folder / name, [content.encode()])
 
 
 def _csv_lines(columns: list[str], table: list[dict]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps import status
+from flows.steps.as_of import keep_ledger
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
 from flows.steps.landing import land, landing_since, last_delivery, restore
@@ -53,6 +54,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             call(require_batch, settings, business_date)
             posting = call(post, settings, business_date, policy)
             published = left_over + call(publish, settings)
+            plainly(keep_ledger, settings)
             news = call(publish_marts, settings)
             written = plainly(status.write_status, settings)
             landing = plainly(landing_since, settings, last_known)
@@ -78,6 +80,7 @@ def rebuild(settings: Settings) -> date | None:
         restore(settings, latest)
         log.info("deriving the models ...")
         derive(settings, policy)
+        keep_ledger(settings)
         publish_marts(settings)
         status.write_status(settings)
         return latest

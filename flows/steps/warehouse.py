@@ -12,13 +12,14 @@ Connection = duckdb.DuckDBPyConnection
 
 
 @contextmanager
-def connect(path: Path, ledger: Path | None = None) -> Iterator[Connection]:
+def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> Iterator[Connection]:
     """A connection to a DuckDB file, with the ledger attached as `ledger` where it is named.
 
-    Every file is opened with one configuration only, since a process cannot mix two.
+    Every file is opened with one configuration only, since a process cannot mix two: what is published is opened to
+    read, so that any number of processes may, and all else to write.
     """
     try:
-        connection = duckdb.connect(path)
+        connection = duckdb.connect(path, read_only=read_only)
     except duckdb.Error as error:
         raise CallfreeError(
             f"{path.name} cannot be opened ({type(error).__name__}): another program holds it, or it is damaged."
