@@ -59,6 +59,8 @@ def _told(command: Callable[..., int | None]) -> Callable[..., None]:
             if context.obj["debug"]:
                 _unsuppress(error)
                 traceback.print_exception(error)
+            for line in error.details:
+                click.echo(line)
             click.echo(f"callfree: {error}", err=True)
             status = error.exit_status
         except KeyboardInterrupt:
@@ -123,6 +125,9 @@ def main(context: click.Context, debug: bool) -> None:
       CALLFREE_POLICY               a folder with the five policy files (default: the pilot's)
       CALLFREE_MAX_DELIVERY_BYTES   a delivery may unpack to so much (default: 8 GiB)
       CALLFREE_MAX_REJECTED_SHARE   a delivery may have so many bad rows (default: 0.05)
+      CALLFREE_MAX_GRANTS_PER_RUN   a run with more grants posts nothing until callfree approve
+                                    (default: all that the policy can ever owe to those drawn)
+      CALLFREE_MAX_MB_PER_RUN       likewise for the volume
 
     \b
     Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;
@@ -272,6 +277,20 @@ def release(grant_ids: tuple[str, ...], release_all: bool, reason: str) -> None:
     if bool(grant_ids) == release_all:
         raise WrongUsage("Name the grants to release, or say --all.")
     _word(lambda settings: operator.release(settings, grant_ids, release_all, reason))
+
+
+@main.command()
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_told
+def approve(reason: str) -> None:
+    """Let the batch through that is held back for being above the budget.
+
+    The word is for that very batch: its business date and its bytes. Run its date again to post it. Where something
+    has come meanwhile that changes the batch, the new one is judged anew.
+    """
+    from flows.steps import operator
+
+    _word(lambda settings: operator.approve(settings, reason))
 
 
 @main.command()

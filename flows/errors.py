@@ -8,6 +8,8 @@ class CallfreeError(Exception):
     """The job failed: nothing more was posted. Exit status 1."""
 
     exit_status = 1
+    # What a person needs beside the one line, in sentences.
+    details: tuple[str, ...] = ()
 
 
 class WrongUsage(CallfreeError):
@@ -26,6 +28,17 @@ class GateFailed(CallfreeError):
     def __init__(self, gate: str, failed: tuple[str, ...], page: object) -> None:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         super().__init__(f"The {gate} gate failed: {'; '.join(failed[:3])}{more}. Nothing was posted. See {page}.")
+
+
+class BatchHeld(CallfreeError):
+    """A batch is above the budget of a run: nothing was posted, and a person has to look at it."""
+
+    def __init__(self, business_date: object, why: str, details: tuple[str, ...]) -> None:
+        super().__init__(
+            f"The batch for {business_date} is held back, and nothing was posted: {why}."
+            f" callfree approve lets exactly this batch through, then callfree run --date {business_date} posts it."
+        )
+        self.details = details
 
 
 @contextmanager

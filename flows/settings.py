@@ -18,6 +18,9 @@ class Settings(BaseSettings):
     policy: Path = DEFAULT_POLICY
     max_delivery_bytes: int = Field(default=8 * 1024**3, gt=0)
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+    # The budget of a run. Without a number: all that the policy can ever owe to all members drawn.
+    max_grants_per_run: int | None = Field(default=None, ge=0)
+    max_mb_per_run: int | None = Field(default=None, ge=0)
 
     def _below_home(self, *parts: str) -> Path:
         return self.home.absolute().joinpath(*parts)

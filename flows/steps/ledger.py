@@ -124,6 +124,22 @@ create table if not exists runs (
     last_sequence integer not null references batches (sequence),
     posted_at timestamp not null
 );
+-- Batches above the budget of their run: they were not posted, unless a person approved just this one.
+create table if not exists held_batches (
+    held_no integer primary key,
+    business_date date not null,
+    -- The number that the batch would have had, and the digest of its file.
+    sequence integer not null check (sequence >= 1),
+    sha256 varchar not null,
+    line_count bigint not null check (line_count >= 0),
+    volume_mb bigint not null check (volume_mb >= 0),
+    held_at timestamp not null
+);
+create table if not exists approvals (
+    held_no integer primary key references held_batches (held_no),
+    reason varchar not null check (reason <> ''),
+    approved_at timestamp not null
+);
 create table if not exists publications (
     file_name varchar primary key,
     published_at timestamp not null
@@ -205,6 +221,42 @@ def latest_run(connection: Connection) -> date | None:
     return connection.execute("select max(business_date) from batches").fetchone()[0]
 
 
+def next_sequence(connection: Connection) -> int:
+    """The number that the next batch will have, where the ledger is attached."""
+    return connection.execute("select coalesce(max(sequence), 0) + 1 from ledger.batches").fetchone()[0]
+
+
+@dataclass(frozen=True)
+class HeldBatch:
+    """A batch above the budget of its run, known by its date, its number and the digest of its file."""
+
+    business_date: date
+    sequence: int
+    sha256: str
+    line_count: int
+    volume_mb: int
+
+
+def held_batch(connection: Connection) -> tuple[int, HeldBatch] | None:
+    """The number and the content of the batch that is held now: the latest one, as long as nothing was posted since."""
+    found = rows(
+        connection,
+        "select held_no, business_date, sequence, sha256, line_count, volume_mb from held_batches"
+        " where sequence > (select coalesce(max(sequence), 0) from batches) order by held_no desc limit 1",
+    )
+    return (found[0].pop("held_no"), HeldBatch(**found[0])) if found else None
+
+
+def is_approved(connection: Connection, held: HeldBatch) -> bool:
+    """Whether a person let exactly this batch through: its date, its number and its bytes."""
+    found = connection.execute(
+        "select 1 from approvals inner join held_batches as held on approvals.held_no = held.held_no"
+        " where held.business_date = ? and held.sequence = ? and held.sha256 = ?",
+        [held.business_date, held.sequence, held.sha256],
+    )
+    return found.fetchone() is not None
+
+
 def drawn_waves(connection: Connection) -> list[str]:
     return [row[0] for row in connection.execute("select wave_id from draws").fetchall()]
 
@@ -240,6 +292,23 @@ def record_decision(connection: Connection, kind: str, reason: str, **about) -> 
         f"insert into decisions ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
         [number, kind, reason, _now(), *about.values()],
     )
+
+
+def record_held_batch(connection: Connection, held: HeldBatch) -> None:
+    """A batch was not posted, since it is above the budget. The same one again is no news."""
+    latest = held_batch(connection)
+    if latest is not None and latest[1] == held:
+        return
+    number = connection.execute("select coalesce(max(held_no), 0) + 1 from held_batches").fetchone()[0]
+    connection.execute(
+        "insert into held_batches values (?, ?, ?, ?, ?, ?, ?)",
+        [number, held.business_date, held.sequence, held.sha256, held.line_count, held.volume_mb, _now()],
+    )
+
+
+def record_approval(connection: Connection, held_no: int, reason: str) -> None:
+    """A person lets the held batch of this number through."""
+    connection.execute("insert into approvals values (?, ?, ?)", [held_no, reason, _now()])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An operator's words: waive, accept, refuse, release. Each is kept in the ledger with its reason."""
+"""An operator's words: waive, accept, refuse, release, approve. Each is kept in the ledger with its reason."""
 
 from datetime import date
 from pathlib import Path
@@ -107,6 +107,21 @@ def release(settings: Settings, grant_ids: tuple[str, ...], release_all: bool, r
                 allowed_attempts=parked[key] + 1,
             )
     return f"{len(chosen)} parked grants are released: the next run tries once more."
+
+
+def approve(settings: Settings, reason: str) -> str:
+    """The held batch may be posted, if the next run for its date makes just the same. Raises WrongUsage without one."""
+    _require(reason)
+    with ledger.open_ledger(settings) as connection:
+        found = ledger.held_batch(connection)
+        if found is None:
+            raise WrongUsage("No batch is held: there is nothing to approve.")
+        held_no, held = found
+        again = f"callfree run --date {held.business_date} posts it, if it is still the same"
+        if ledger.is_approved(connection, held):
+            raise WrongUsage(f"The batch for {held.business_date} is approved already: {again}.")
+        ledger.record_approval(connection, held_no, reason)
+    return f"The batch for {held.business_date} ({held.line_count} grants, {held.volume_mb} MB) is approved: {again}."
 
 
 def _require(reason: str) -> None:

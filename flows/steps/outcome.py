@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from flows.steps.corrections import Correction
 from flows.steps.landing import Landing
 from flows.steps.ledger import Posting
 from flows.steps.publish import Published
@@ -24,6 +25,8 @@ KINDS = {
     "rejected_rows": "rows rejected",
     "emptied_values": "malformed values loaded as empty",
     "unknown_columns": "unknown columns not loaded",
+    "smaller_than_usual": "deliveries much smaller than usual",
+    "larger_than_usual": "deliveries much larger than usual",
     "waived_but_delivered": "deliveries that came although waived",
 }
 
@@ -38,6 +41,7 @@ class Outcome:
     published: Published
     new_exceptions: tuple[dict[str, Any], ...]
     status: dict[str, Any]
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -62,6 +66,7 @@ class Outcome:
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
         told.append(quarters_sentence(self.status))
         told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
+        told += [f"corrected: {correction.sentence()}" for correction in self.corrections]
         told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
         told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions)]

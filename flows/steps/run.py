@@ -10,6 +10,8 @@ from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps import status
 from flows.steps.as_of import keep_ledger
+from flows.steps.budget import require_budget
+from flows.steps.corrections import find_corrections
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
 from flows.steps.landing import land, landing_since, last_delivery, restore
@@ -52,10 +54,12 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             call(land, settings, business_date)
             call(derive, settings, policy)
             call(require_batch, settings, business_date)
+            plainly(require_budget, settings, business_date)
             posting = call(post, settings, business_date, policy)
             published = left_over + call(publish, settings)
             plainly(keep_ledger, settings)
             news = call(publish_marts, settings)
+            corrections = plainly(find_corrections, settings)
             written = plainly(status.write_status, settings)
             landing = plainly(landing_since, settings, last_known)
         except Exception as error:
@@ -63,7 +67,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             with suppress(OSError, CallfreeError):
                 status.write_failure(settings, business_date, error)
             raise
-        return Outcome(business_date, landing, posting, published, news, written)
+        return Outcome(business_date, landing, posting, published, news, written, corrections)
 
 
 def rebuild(settings: Settings) -> date | None:
@@ -82,5 +86,6 @@ def rebuild(settings: Settings) -> date | None:
         derive(settings, policy)
         keep_ledger(settings)
         publish_marts(settings)
+        find_corrections(settings)
         status.write_status(settings)
         return latest

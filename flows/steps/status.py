@@ -14,6 +14,7 @@ from flows.steps.warehouse import Connection, connect, rows
 _NAMED_KINDS = (
     "parked_grant", "overpaid_grant", "lapsed_enrolment", "overdue_wave", "memberless_wave", "unknown_line",
     "unknown_outcome", "unknown_ack", "contradicting_ack", "waived_but_delivered",
+    "smaller_than_usual", "larger_than_usual",
 )  # fmt: skip
 _NAMED_LIMIT = 20
 # As long as one of these lasts, a run ends with 3.
@@ -21,7 +22,8 @@ NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
 
 
 _NOTHING: dict[str, Any] = {
-    "last_run": None, "failed_run": None, "held": [], "rejected": [], "waived": [], "unpublished_files": [],
+    "last_run": None, "failed_run": None, "held_batch": None, "held": [], "rejected": [], "waived": [],
+    "unpublished_files": [],
     "feeds": [], "waves": [], "waiting": [], "quarters": None, "grants": [], "unanswered_files": [],
     "exceptions": [], "exception_subjects": {},
 }  # fmt: skip
@@ -39,7 +41,7 @@ def refresh_status(settings: Settings) -> None:
 
 def write_failure(settings: Settings, business_date: date, error: Exception) -> None:
     """Add that the latest run failed, and why."""
-    failed = {"business_date": business_date, "error": str(error)}
+    failed = {"business_date": business_date, "error": str(error), "details": getattr(error, "details", ())}
     _write(settings, read_status(settings) | _from_ledger(settings) | {"failed_run": failed})
 
 
@@ -62,6 +64,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
         accepted = ledger.decided(connection, "accept")
         return {
             "last_run": ledger.latest_run(connection),
+            "held_batch": _held_batch(connection),
             "held": [
                 {
                     "file": delivery.file_name,
@@ -96,6 +99,19 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
                 )
             ],
         }
+
+
+def _held_batch(connection: Connection) -> dict[str, Any] | None:
+    found = ledger.held_batch(connection)
+    if found is None:
+        return None
+    _, held = found
+    return {
+        "business_date": held.business_date,
+        "grant_count": held.line_count,
+        "volume_mb": held.volume_mb,
+        "is_approved": ledger.is_approved(connection, held),
+    }
 
 
 def _rejections_that_matter(history: list[ledger.Delivery], refused: set[int]) -> list[ledger.Delivery]:

@@ -17,6 +17,14 @@ def show(status: dict[str, Any]) -> None:
     console.print(f"Last run: [bold]{status['last_run'] or 'none'}[/]")
     if failed := status["failed_run"]:
         console.print(f"[red]The run for {failed['business_date']} failed:[/] {failed['error']}")
+        for line in failed.get("details", ()):
+            console.print(f"  {line}", markup=False)
+    if held := status["held_batch"]:
+        word = "approved: run its date again" if held["is_approved"] else "callfree approve lets it through"
+        console.print(
+            f"[red]Batch held[/] for {held['business_date']}: {held['grant_count']} grants,"
+            f" {held['volume_mb']} MB; {word}"
+        )
     _show_list(console, "[red]Held[/] (callfree accept or refuse)", [
         f"{held['file']}: {held['reason']}" + ("; accepted, the next run loads it" if held["accepted"] else "")
         for held in status["held"]

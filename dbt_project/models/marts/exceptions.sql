@@ -26,6 +26,28 @@ notes as (
     inner join {{ ref('stg_deliveries') }} as deliveries on notes.delivery_id = deliveries.delivery_id
 ),
 
+-- Nothing is usual before a week of deliveries, and of few rows any number is.
+unusual as (
+    select
+        sizes.*,
+        sizes.record_count < sizes.usual_count as is_smaller
+    from (
+        select
+            deliveries.business_date,
+            deliveries.file_name,
+            deliveries.record_count,
+            count(*) over recently as recent_count,
+            median(deliveries.record_count) over recently as usual_count
+        from {{ ref('stg_deliveries') }} as deliveries
+        window recently as (
+            partition by deliveries.feed
+            order by deliveries.business_date
+            range between interval 14 days preceding and interval 1 day preceding
+        )
+    ) as sizes
+    where {{ is_unusual_size('sizes.record_count', 'sizes.usual_count', 'sizes.recent_count') }}
+),
+
 found as (
     select
         'parked_grant' as kind,
@@ -167,6 +189,17 @@ found as (
         notes.row_count as item_count,
         null as volume_mb
     from notes
+
+    union all
+
+    select
+        case when unusual.is_smaller then 'smaller_than_usual' else 'larger_than_usual' end as kind,
+        unusual.file_name as subject,
+        null as subscriber_id,
+        unusual.business_date as first_on,
+        1 as item_count,
+        null as volume_mb
+    from unusual
 
     union all
 

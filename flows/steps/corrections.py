@@ -1,0 +1,59 @@
+"""What was granted and is owed differently now: a delivery came again, or a record of it was corrected."""
+
+from dataclasses import dataclass
+
+from flows.settings import Settings
+from flows.steps.warehouse import connect, rows
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Entitlements with a grant in the ledger that went up, or down, since the last run."""
+
+    is_up: bool
+    entitlement_count: int
+    subscriber_ids: tuple[str, ...]
+    volume_mb: int
+
+    def sentence(self) -> str:
+        """The correction in one line, with the first few subscribers."""
+        shown = ", ".join(self.subscriber_ids[:5]) + (", ..." if len(self.subscriber_ids) > 5 else "")
+        return (
+            f"{self.entitlement_count} entitlements of {len(self.subscriber_ids)} subscribers with grants are"
+            f" {self.volume_mb} MB {'higher: made good' if self.is_up else 'lower: overpaid, nothing is taken back'}"
+            f" ({shown})"
+        )
+
+
+def find_corrections(settings: Settings) -> tuple[Correction, ...]:
+    """Compare what the grants in the ledger answer with what the last run knew; then this is what is known.
+
+    A warehouse that is derived anew has nothing to compare with, and begins here.
+    """
+    with connect(settings.warehouse) as connection:
+        connection.execute(
+            "create table if not exists raw.known_entitlements"
+            " (subscriber_id varchar, quarter integer, month integer, entitled_mb bigint)"
+        )
+        found = rows(
+            connection,
+            """
+            select
+                now.entitled_mb > known.entitled_mb as is_up,
+                count(*) as entitlement_count,
+                list(distinct now.subscriber_id order by now.subscriber_id) as subscriber_ids,
+                sum(abs(now.entitled_mb - known.entitled_mb))::bigint as volume_mb
+            from raw.known_entitlements as known
+            inner join marts.entitlements as now
+                on known.subscriber_id = now.subscriber_id and known.quarter = now.quarter and known.month = now.month
+            where now.is_decided and now.entitled_mb <> known.entitled_mb
+            group by is_up
+            order by is_up
+            """,
+        )
+        connection.execute(
+            "create or replace table raw.known_entitlements as"
+            " select subscriber_id, quarter, month, entitled_mb from marts.entitlements"
+            " where is_decided and entry_count > 0"
+        )
+    return tuple(Correction(**row | {"subscriber_ids": tuple(row["subscriber_ids"])}) for row in found)
