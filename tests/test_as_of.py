@@ -22,7 +22,9 @@ def tables_of(path: Path) -> dict[str, list[tuple]]:
 
 
 def test_every_table_of_the_ledger_that_models_read_is_cut():
-    assert set(KNOWN) == set(LEDGER_TABLES) - {"policy_rows", "policies", "runs", "publications"}
+    assert set(KNOWN) == set(LEDGER_TABLES) - {
+        "policy_rows", "policies", "runs", "publications", "held_batches", "approvals",
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
