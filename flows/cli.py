@@ -128,6 +128,7 @@ def main(context: click.Context, debug: bool) -> None:
       CALLFREE_MAX_GRANTS_PER_RUN   a run with more grants posts nothing until callfree approve
                                     (default: all that the policy can ever owe to those drawn)
       CALLFREE_MAX_MB_PER_RUN       likewise for the volume
+      CALLFREE_GROUP                who may use inbox, outbox and published besides the owner (default: nobody)
 
     \b
     Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;

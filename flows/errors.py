@@ -1,7 +1,19 @@
 """What can go wrong, told in one line that names the thing and the way out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_ADDRESS = re.compile(r"[^\s/_@]*@[^\s/_@]*")
+# Six digits and more, however they are parted; a day is no number of a person.
+_DIGITS = re.compile(r"[+]?\(?[0-9](?:[ ().-]*[0-9]){5,}")
+_DAY = re.compile(r"(19|20)[0-9]{2}-?[0-9]{2}-?[0-9]{2}")
+
+
+def masked(name: str) -> str:
+    """A name that a sender chose, without what may be a mail address or a phone number."""
+    name = _ADDRESS.sub("ADDRESS", name)
+    return _DIGITS.sub(lambda found: found[0] if _DAY.fullmatch(found[0]) else "NUMBER", name)
 
 
 class CallfreeError(Exception):
@@ -53,7 +65,7 @@ def guarded(step: str) -> Iterator[None]:
     except CallfreeError:
         raise
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({masked(str(error.filename))})" if error.filename else ""
         raise Passing(f"{step} failed: {error.strerror or type(error).__name__}{where}.") from None
     except Exception as error:
         raise CallfreeError(f"{step} failed: {type(error).__name__}. Run again with --debug to see where.") from None

@@ -1,8 +1,9 @@
 """What differs from one installation to the next: paths and limits, from `CALLFREE_*` in the environment."""
 
+import grp
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,17 @@ class Settings(BaseSettings):
     # The budget of a run. Without a number: all that the policy can ever owe to all members drawn.
     max_grants_per_run: int | None = Field(default=None, ge=0)
     max_mb_per_run: int | None = Field(default=None, ge=0)
+
+    # Who may put into the inbox, take from the outbox and read what is published, besides the owner.
+    group: str | None = None
+
+    @field_validator("group")
+    @classmethod
+    def _group_exists(cls, group: str | None) -> str | None:
+        try:
+            return group and grp.getgrnam(group).gr_name
+        except KeyError:
+            raise ValueError("no group of this name is known here") from None
 
     def _below_home(self, *parts: str) -> Path:
         return self.home.absolute().joinpath(*parts)
@@ -93,8 +105,10 @@ class Settings(BaseSettings):
         return self.work / "ledger.duckdb"
 
     def make_folders(self) -> None:
-        """Create the home folder as the interface describes it."""
+        """Create the home folder as the interface describes it, for its owner only."""
         for folder in (
+            self.home.absolute(),
+            self.grants_outbox.parent,
             self.inbox,
             self.archive,
             self.rejected,
@@ -105,4 +119,4 @@ class Settings(BaseSettings):
             self.published,
             self.work,
         ):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)

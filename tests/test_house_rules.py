@@ -147,6 +147,33 @@ def test_only_the_edges_of_the_program_ask_the_clock():
     }
 
 
+def sql_templates_of(path: Path) -> Iterator[str]:
+    """Every f-string that looks like SQL, and every string that is formatted later, with `{}` for what is put in."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".format"):
+            text = ast.unparse(node.func)
+        else:
+            continue
+        if re.search(r"\b(select|insert into|update \w+ set|delete from|attach|create|copy|set) ", text):
+            yield text
+
+
+@pytest.mark.parametrize("path", STEPS, ids=name_of)
+def test_sql_gets_its_values_as_parameters(path):
+    """Names of tables and columns are put in, since no parameter can hold them; what is quoted would be a value."""
+    assert [text for text in sql_templates_of(path) if re.search(r"'[^' ]*\{[^']*'", text)] == []
+    joined = [
+        ast.unparse(node)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("execute")
+        and isinstance(node.args[0], ast.BinOp)
+    ]
+    assert joined == []
+
+
 # --- Manners ------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from datetime import date
 from itertools import chain, count
 from pathlib import Path
 
+from flows.errors import masked
 from flows.settings import Settings
 from flows.steps import ledger
 from flows.steps.feeds import DIGEST_SUFFIX, DeliveryName, is_not_yet, parse_name
@@ -169,9 +170,11 @@ def _has_digest(path: Path, sha256: str | None) -> bool:
 
 
 def safe_name(name: str) -> str:
-    """A name that can be written down: printable, and short enough for a suffix."""
+    """A name that can be written down: printable, short enough for a suffix, and without a person's number."""
+    if parse_name(name):
+        return name
     printable = "".join(letter if letter.isprintable() and letter.isascii() else "_" for letter in name)
-    return printable[:180]
+    return masked(printable)[:180]
 
 
 def _write_reason(target: Path, arrival: Arrival) -> None:

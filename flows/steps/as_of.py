@@ -22,13 +22,13 @@ from flows.steps.warehouse import attach, connect, rows
 
 # Which rows of each table of the ledger a run knew once it had posted.
 KNOWN = {
-    "deliveries": "delivery_id <= {last_delivery_id}",
-    "decisions": "decision_id <= {last_decision_id}",
-    "draws": "drawn_in_run_on <= date '{business_date}'",
-    "members": "wave_id in (select wave_id from source.draws where drawn_in_run_on <= date '{business_date}')",
-    "enrolments": "recorded_in_run_on <= date '{business_date}'",
-    "batches": "sequence <= {last_sequence}",
-    "grants": "sequence <= {last_sequence}",
+    "deliveries": "delivery_id <= $last_delivery_id",
+    "decisions": "decision_id <= $last_decision_id",
+    "draws": "drawn_in_run_on <= $business_date",
+    "members": "wave_id in (select wave_id from source.draws where drawn_in_run_on <= $business_date)",
+    "enrolments": "recorded_in_run_on <= $business_date",
+    "batches": "sequence <= $last_sequence",
+    "grants": "sequence <= $last_sequence",
 }
 # The derived are kept, since a past that was asked for is soon asked for again.
 _KEPT = 5
@@ -105,8 +105,11 @@ def _readable_ledger(settings: Settings) -> Path:
 
 def _cut_ledger(settings: Settings, past: Settings, run: PastRun) -> None:
     with ledger.open_ledger(past) as connection:
-        attach(connection, _readable_ledger(settings), "source", read_only=True)
+        # A connection reaches no further than its own folder.
+        source = past.home / "source.duckdb"
+        copy_whole(_readable_ledger(settings), source)
+        attach(connection, source, "source", read_only=True)
         for table, known in KNOWN.items():
-            condition = known.format(**vars(run))
-            connection.execute(f"insert into {table} by name select * from source.{table} where {condition}")
+            parameters = {name: value for name, value in vars(run).items() if f"${name}" in known}
+            connection.execute(f"insert into {table} by name select * from source.{table} where {known}", parameters)
         connection.execute("detach source")

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,9 +20,16 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> str:
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
+    let_the_group_read(beside)
     os.replace(beside, path)
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def let_the_group_read(path: Path) -> None:
+    """In a folder that was given to a group (`CALLFREE_GROUP`), what is written is the group's to read."""
+    if path.parent.stat().st_mode & stat.S_ISGID:
+        path.chmod(0o640)
 
 
 def sync_folder(folder: Path) -> None:

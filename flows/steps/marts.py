@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from flows.settings import Settings
-from flows.steps.files import sync_folder
+from flows.steps.files import let_the_group_read, sync_folder
 from flows.steps.warehouse import Connection, attach, connect, rows
 
 SCHEMA = "marts"
@@ -42,6 +42,7 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     descriptor = os.open(beside, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
+    let_the_group_read(beside)
     os.replace(beside, settings.marts)
     sync_folder(settings.published)
     return tuple(news)

@@ -1,6 +1,7 @@
 """The one place that calls dbt."""
 
 import os
+import re
 from contextlib import contextmanager
 
 from flows.errors import CallfreeError
@@ -8,6 +9,9 @@ from flows.settings import PROJECT, Settings
 from flows.steps.policy import Policy
 
 DBT_PROJECT = PROJECT / "dbt_project"
+
+_FAILED = ("error", "fail", "runtime error")
+_ERROR = re.compile(r"^ *([A-Z][A-Za-z-]* Error)(?=:)", re.MULTILINE)
 
 
 @contextmanager
@@ -40,7 +44,8 @@ def derive(settings: Settings, policy: Policy) -> None:
         "--log-path", str(settings.work / "dbt"),
         "--quiet",
         "--log-level", "none",
-        "--log-level-file", "error",
+        # It would quote values of rows.
+        "--log-level-file", "none",
         "--no-use-colors",
         "--no-version-check",
         "--no-write-json",
@@ -68,15 +73,16 @@ def invoke(arguments: list[str]) -> None:
         connections.DuckDBConnectionManager.close_all_connections()
     if result.success:
         return
-    failed = [
-        f"{node.node.name} ({node.status})"
-        for node in getattr(result.result, "results", None) or []
-        if str(node.status) in ("error", "fail", "runtime error")
+    # What the database says may quote values of rows, so its kind of error is all that is told.
+    failed = [node for node in getattr(result.result, "results", None) or [] if str(node.status) in _FAILED]
+    told = [
+        f"{node.node.name} ({', '.join([str(node.status), *_ERROR.findall(node.message or '')[:1]])})"
+        for node in failed
     ]
     error = CallfreeError(
-        f"dbt failed: {', '.join(failed) or type(result.exception).__name__}. Nothing was posted."
-        " The log is in .work/dbt/dbt.log below the home folder."
+        f"dbt failed: {', '.join(told) or type(result.exception).__name__}. Nothing was posted."
+        " Run again with --debug to see what the database said."
     )
-    # For --debug alone: it may quote values of rows.
-    error.__context__ = result.exception
+    # For --debug alone.
+    error.__context__ = result.exception or RuntimeError("\n".join(str(node.message) for node in failed))
     raise error from None

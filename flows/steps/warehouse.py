@@ -27,6 +27,7 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
         ) from error
     try:
         connection.execute("set TimeZone = 'UTC'")
+        _confine(connection, path.absolute().parent)
         if ledger is not None:
             attach(connection, ledger, "ledger")
         yield connection
@@ -36,8 +37,15 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
 
 def attach(connection: Connection, path: Path, alias: str, read_only: bool = False) -> None:
     """Attach another DuckDB file under a name."""
-    quoted = str(path).replace("'", "''")
-    connection.execute(f"attach if not exists '{quoted}' as {alias} {'(read_only)' if read_only else ''}")
+    connection.execute(f"attach if not exists ? as {alias} {'(read_only)' if read_only else ''}", [str(path)])
+
+
+def _confine(connection: Connection, folder: Path) -> None:
+    """No SQL gets at a file outside the folder, nor at the network. It lasts until the database is closed."""
+    (is_open,) = connection.execute("select current_setting('enable_external_access')").fetchone()
+    if is_open:
+        connection.execute("set allowed_directories = ?", [[str(folder)]])
+        connection.execute("set enable_external_access = false")
 
 
 @contextmanager
