@@ -129,6 +129,8 @@ def main(context: click.Context, debug: bool) -> None:
                                     (default: all that the policy can ever owe to those drawn)
       CALLFREE_MAX_MB_PER_RUN       likewise for the volume
       CALLFREE_GROUP                who may use inbox, outbox and published besides the owner (default: nobody)
+      CALLFREE_EUR_PER_MB           what a granted MB costs, for the KPIs (default: 0.001)
+      CALLFREE_EUR_PER_CONTACT      what a contact costs that does not happen (default: 5)
 
     \b
     Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;
@@ -201,6 +203,7 @@ def demo() -> int:
         f"Where to look, below {settings.home}:\n"
         "  outbox/grants/            the grant files that billing takes, each with its manifest\n"
         "  outbox/invitations/       who is invited\n"
+        f"  outbox/kpis/              the figures of the pilot, a file a run; the latest is {outcome.kpis.file_name}\n"
         "  published/marts.duckdb    the marts for analysts\n"
         "  reports/data_docs/        what Great Expectations checked\n"
         "  rejected/                 the delivery that came damaged, and why\n\n"

@@ -1,4 +1,4 @@
-"""What differs from one installation to the next: paths and limits, from `CALLFREE_*` in the environment."""
+"""What differs from one installation to the next: paths, limits and prices, from `CALLFREE_*` in the environment."""
 
 import grp
 from pathlib import Path
@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     # The budget of a run. Without a number: all that the policy can ever owe to all members drawn.
     max_grants_per_run: int | None = Field(default=None, ge=0)
     max_mb_per_run: int | None = Field(default=None, ge=0)
+    eur_per_mb: float = Field(default=0.001, ge=0, allow_inf_nan=False)
+    eur_per_contact: float = Field(default=5, ge=0, allow_inf_nan=False)
 
     # Who may put into the inbox, take from the outbox and read what is published, besides the owner.
     group: str | None = None
@@ -65,6 +67,10 @@ class Settings(BaseSettings):
     @property
     def invitations_outbox(self) -> Path:
         return self._below_home("outbox", "invitations")
+
+    @property
+    def kpis_outbox(self) -> Path:
+        return self._below_home("outbox", "kpis")
 
     @property
     def reports(self) -> Path:
@@ -115,6 +121,7 @@ class Settings(BaseSettings):
             self.held,
             self.grants_outbox,
             self.invitations_outbox,
+            self.kpis_outbox,
             self.reports,
             self.published,
             self.work,

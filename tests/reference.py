@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from reference_files import BERLIN, ONE_DAY, Row, local_date
+from reference_kpis import Pilot, kpi_file, rows_of
 from reference_landing import Landing
 from reference_out import GRANT_COLUMNS, Grant, csv_text, json_text
 from reference_policy import Policy, PolicyError, Terms, UsedPolicy, Wave, read_policy
@@ -132,6 +133,7 @@ class ReferenceHome:
         entitled = self.entitlements(terms_of)
         self.weigh(terms_of, known, entitled)
         self.post(terms_of, known, entitled if is_current else {})
+        self.compare_arms(policy, known, entitled)
         self.latest = d
         self.used.remember(policy, d, list(self.draws))
 
@@ -350,3 +352,52 @@ class ReferenceHome:
             "previous_sha256": self.last_sha256,
         })  # fmt: skip
         self.last_sha256 = sha256
+
+    # ------------------------------------------------------------ 3 the KPIs
+
+    def compare_arms(self, policy: Policy, known: Known, entitled: dict) -> None:
+        self.weigh_again(known)
+        waves = []
+        for wave_id in self.draws:
+            pilot = self.pilot(policy.waves[wave_id], policy, known, entitled)
+            waves.append((wave_id, rows_of(pilot, known, self.landing, policy)))
+        self.outbox[f"kpis/kpis_{known.d:%Y%m%d}.csv"] = kpi_file(waves)
+
+    def weigh_again(self, known: Known) -> None:
+        """What is issued once the run has posted."""
+        answers: dict[str, set[str]] = defaultdict(set)
+        for ack in known.acks:
+            answers[ack["grant_id"]].add(ack["status"])
+        self.issued = defaultdict(int)
+        for grant in self.grants:
+            if answers.get(grant.grant_id) != {"rejected"}:
+                self.issued[grant.key] += grant.volume_mb
+
+    def pilot(self, wave: Wave, policy: Policy, known: Known, entitled: dict) -> Pilot:
+        members = dict(self.draws[wave.wave_id])
+        decided = defaultdict(list)
+        for (subscriber_id, k), (_, contact_count, _) in self.quarters.items():
+            if subscriber_id in members:
+                decided[k].append(contact_count == 0)
+
+        def is_there(subscriber_id: str) -> bool:
+            state = known.state_at_the_end_of(known.d, subscriber_id)
+            is_gone = state is not None and state["status"] == "terminated"
+            return not is_gone and not known.events(subscriber_id, "programme_withdrawn")
+
+        granted = sum(volume for key, volume in self.issued.items() if key[0] in members)
+        owed = sum(
+            max(volume - self.issued[key], 0)
+            for key, (volume, _, _) in entitled.items()
+            if key[0] in members and key not in self.parked and is_there(key[0])
+        )
+        return Pilot(
+            wave=wave,
+            terms=policy.terms[wave.terms_id],
+            members=self.draws[wave.wave_id],
+            invited=self.outbox[f"invitations/invitations_{wave.wave_id}.csv"].count(b"\n") - 1,
+            enrolled_on={each: on for each, (_, on) in self.enrolments.items() if each in members},
+            decided=decided,
+            granted_mb=granted,
+            committed_mb=granted + owed,
+        )

@@ -6,6 +6,7 @@ import pytest
 
 from flows import daily
 from flows.errors import CallfreeError
+from flows.steps import kpis
 from flows.steps import run as steps
 from flows.steps.feeds import DAILY_FEEDS, FEEDS
 from flows.steps.status import read_status
@@ -121,6 +122,42 @@ def test_a_run_that_is_killed_after_posting_posts_nothing_again(home, monkeypatc
     outbox = dict(home.outbox)
     assert home.run(date(2017, 7, 3)) == 0
     assert home.outbox == outbox
+    assert home.posted() == ["anna.W.1"]
+
+
+def test_the_kpi_file_of_a_run_that_is_killed_before_it_is_made_by_the_next(home, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "publish_kpis", killed)
+        with pytest.raises(Killed):
+            home.run(date(2017, 7, 3))
+    assert "kpis/kpis_20170703.csv" not in home.outbox
+    home.deliver_until(date(2017, 7, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "land", failing)
+        with pytest.raises(CallfreeError):
+            home.run(date(2017, 7, 4))
+    lines = home.outbox["kpis/kpis_20170703.csv"].decode().splitlines()
+    assert {"w,granted_mb,treatment,,600,,,1", "w,contacts_per_member,treatment,,0,,,2"} & set(lines) == {
+        "w,granted_mb,treatment,,600,,,1"
+    }
+    # What others took away is not put back; a repeat of the date, though, writes it anew.
+    (home.settings.kpis_outbox / "kpis_20170703.csv").unlink()
+    kpis.publish_left_over_kpis(home.settings)
+    assert "kpis/kpis_20170703.csv" not in home.outbox
+    assert home.run(date(2017, 7, 3)) == 0
+    assert home.outbox["kpis/kpis_20170703.csv"].decode().splitlines() == lines
+
+
+def test_a_kpi_file_that_cannot_be_made_up_for_holds_back_no_grant(home, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "publish_left_over_kpis", failing)
+        assert home.run(date(2017, 7, 3)) == 0
     assert home.posted() == ["anna.W.1"]
 
 

@@ -3,12 +3,14 @@
 import difflib
 from datetime import UTC, datetime
 
+from reference_kpis import difference_of_files
+
 COMPARED = (
     "in_force", "held", "rejected", "row_counts", "draws", "enrolments", "quarters", "parked", "overpaid",
     "lapsed_enrolments", "unknown_acks", "contradicting_acks", "overdue_waves", "memberless_waves", "waiting_waves",
     "unattributed_calls",
 )  # fmt: skip
-FOLDERS = ("grants/", "invitations/")  # KPIs have tests of their own
+FOLDERS = ("grants/", "invitations/")
 
 
 def first_difference(reference, other, with_findings: bool = True) -> str | None:
@@ -17,10 +19,22 @@ def first_difference(reference, other, with_findings: bool = True) -> str | None
         {name: content for name, content in home.outbox.items() if name.startswith(FOLDERS)}
         for home in (reference, other)
     )
-    found = difference("outbox", ours, theirs)
+    found = difference("outbox", ours, theirs) or difference_of_kpis(reference, other)
     for name in COMPARED if with_findings else ():
         found = found or difference(name, getattr(reference, name), getattr(other, name))
     return found
+
+
+def difference_of_kpis(reference, other) -> str | None:
+    """In the KPI files, which two kinds of arithmetic have written."""
+    ours, theirs = (
+        {name: content for name, content in home.outbox.items() if name.startswith("kpis/")}
+        for home in (reference, other)
+    )
+    if sorted(ours) != sorted(theirs):
+        return difference("outbox", ours, theirs)
+    found = {name: difference_of_files(content, theirs[name]) for name, content in ours.items()}
+    return next((f"outbox[{name!r}] differs in {what}" for name, what in found.items() if what), None)
 
 
 def difference(name: str, expected, found) -> str | None:

@@ -273,7 +273,23 @@ class Life:
         self.put("calls", call["started_at"], ",".join(map(str, values.values())), late_percent)
 
 
-def live(dice: Dice, plan: Plan, subscribers: int) -> None:
+def call_about_the_invitation(dice: Dice, lives: list[Life]) -> None:
+    """Contacts at the edges of the days over which the arms are compared, of members and of nobody."""
+    for life in lives:
+        life.dice, plan = dice, life.plan
+        for _ in range(dice.number(0, 4)):
+            days = dice.pick(-91, -90, -90, -40, -1, -1, 0, 0, dice.number(5, 60))
+            day = plan.invite_on + days * ONE_DAY
+            at = at_local(day, dice.pick(time(0), time(12), time(23, 59, 59)))
+            caller = dice.pick(life.subscriber_id, life.subscriber_id, life.subscriber_id, "")
+            call = f"{plan.new_id('c')},1,{caller},,inbound,service,{life.stamp(at)},600,{dice.pick(*OUTCOMES)},false"
+            plan.rows["calls", max(day, plan.first_day)].append(call)
+        if dice.chance(5):  # too late for a window that has ended
+            life.status = "terminated"
+            life.say_state(at_local(plan.runs[-1], time(12)), late_percent=0)
+
+
+def live(dice: Dice, plan: Plan, subscribers: int) -> list[Life]:
     """Puts the rows of all lives into the plan's deliveries."""
     lives = [Life(dice, plan, n, f"s{n:02}") for n in range(subscribers)]
     plan.numbers.extend(life.msisdn for life in lives[:3])
@@ -283,3 +299,4 @@ def live(dice: Dice, plan: Plan, subscribers: int) -> None:
             life.enrol()
         life.changes()
         life.calls()
+    return lives

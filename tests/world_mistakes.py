@@ -11,6 +11,7 @@ from datetime import UTC, timedelta
 
 import reference
 import reference_files
+import reference_kpis
 import reference_landing
 import reference_policy
 import reference_rules
@@ -389,3 +390,65 @@ def _(patch):
             self.publish(known.d, [])
 
     wrapped(patch, ReferenceHome, "post", wrong)
+
+
+# ---------------------------------------------------------------- the KPIs
+
+
+@mistake("contacts are counted for 91 days before the invitation")
+def _(patch):
+    patch(reference_kpis, "DAYS_BEFORE", 91)
+
+
+@mistake("a day without calls does not end the window")
+def _(patch):
+    def wrong(right, pilot, landing, d):
+        return right(pilot, landing, d) and min(d, reference_kpis.closes_on(pilot) - ONE_DAY)
+
+    wrapped(patch, reference_kpis, "last_day", wrong)
+
+
+@mistake("the window never closes")
+def _(patch):
+    wrapped(patch, reference_kpis, "closes_on", lambda right, pilot: right(pilot) + 1000 * ONE_DAY)
+
+
+@mistake("who is gone is judged by the state of today")
+def _(patch):
+    def wrong(right, pilot, known, policy, last):
+        arms = right(pilot, known, policy, last)
+        for name, arm in arms.items():
+            members = [member for member, of in pilot.members if of == name]
+            states = [known.state_at_the_end_of(known.d, member) for member in members]
+            arm.terminated = [bool(state and state["status"] == "terminated") for state in states]
+        return arms
+
+    wrapped(patch, reference_kpis, "arms_of", wrong)
+
+
+@mistake("only contacts after enrolment are compared")
+def _(patch):
+    def wrong(right, pilot, known, policy, last):
+        after = replace(pilot, members=[each for each in pilot.members if each[0] in pilot.enrolled_on])
+        arms = right(pilot, known, policy, last)
+        enrolled = right(after, known, policy, last)["treatment"]
+        arms["treatment"].y = enrolled.y + [0] * (arms["treatment"].n - enrolled.n)
+        return arms
+
+    wrapped(patch, reference_kpis, "arms_of", wrong)
+
+
+@mistake("volume is granted only when the next run knows of it")
+def _(patch):
+    patch(ReferenceHome, "weigh_again", lambda self, known: None)
+
+
+@mistake("what is parked counts as committed")
+def _(patch):
+    def wrong(right, self, *args):
+        parked, self.parked = self.parked, set()
+        pilot = right(self, *args)
+        self.parked = parked
+        return pilot
+
+    wrapped(patch, ReferenceHome, "pilot", wrong)

@@ -8,7 +8,7 @@ from reference_files import ONE_DAY, REQUIRED_FEEDS
 from reference_policy import Terms
 from reference_rules import plus_months
 from world_deliveries import again, csv_of, dressed, packed, spoilt, wrong_row
-from world_lives import Dice, Plan, live
+from world_lives import Dice, Plan, call_about_the_invitation, live
 from worlds import Accept, Answer, Deliver, FillDays, Refuse, Release, Run, SetPolicy, Step, Waive, World
 
 # Invitations shortly before month ends, a leap day, and both clock changes.
@@ -45,7 +45,7 @@ def some_terms(dice: Dice, terms_id: str) -> Terms:
 def some_waves(dice: Dice, invite_on: date, subscribers: int, terms: list[Terms]) -> list[tuple]:
     has_second = dice.chance(45)
     sizes = (subscribers // 2, 3, 1) if has_second else (subscribers, subscribers, subscribers - 2, 5)
-    waves = [("pilot", terms[0].terms_id, invite_on, dice.pick(*sizes), dice.pick(0, 0, 1, 3), "any", "*")]
+    waves = [("pilot", terms[0].terms_id, invite_on, dice.pick(*sizes), dice.pick(0, 2, 1, 3), "any", "*")]
     if has_second:
         waves.append(
             (
@@ -240,7 +240,9 @@ def world_of(seed: int) -> World:
     enrol_days = [invite_on + days * ONE_DAY for days in dice.some([1, 2, 3, 4, 0], 2)] or [invite_on + 2 * ONE_DAY]
     plan = Plan(first_day, last_day, invite_on, terms, enrol_days, [])
     plan.runs = some_runs(dice, plan)
-    live(dice, plan, subscribers)
+    lives = live(dice, plan, subscribers)
+    # Dice of their own, so that the rest of a world stays what it was.
+    call_about_the_invitation(Dice(seed + 1), lives)
 
     turning = plus_months(enrol_days[0], 3) - dice.pick(0, 1, 40) * ONE_DAY
     lines = [

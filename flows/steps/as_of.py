@@ -15,6 +15,7 @@ from flows.settings import Settings
 from flows.steps import ledger, policy
 from flows.steps.files import copy_whole, sha256_of_folder
 from flows.steps.home import lock
+from flows.steps.kpis import fill_table
 from flows.steps.landing import restore
 from flows.steps.marts import publish_marts
 from flows.steps.transform import DBT_PROJECT, derive
@@ -89,6 +90,7 @@ def marts_as_of(settings: Settings, day: date) -> Path:
         policy.restore(run.policy, past.policy)
         restore(past, run.business_date)
         derive(past, policy.load(past.policy))
+        fill_table(past)
         publish_marts(past)
         os.replace(past.marts, kept)
     for old in sorted(folder.glob("run_*.duckdb"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:

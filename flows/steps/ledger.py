@@ -261,6 +261,12 @@ def drawn_waves(connection: Connection) -> list[str]:
     return [row[0] for row in connection.execute("select wave_id from draws").fetchall()]
 
 
+def is_published(connection: Connection, file_name: str) -> bool:
+    """Whether a file is marked as published."""
+    found = connection.execute("select 1 from publications where file_name = ?", [file_name])
+    return found.fetchone() is not None
+
+
 def used_policy(connection: Connection) -> UsedRows:
     """The policy rows that are fixed, as recorded."""
     found = connection.execute("select policy_file, row_key, content from policy_rows").fetchall()
@@ -424,5 +430,5 @@ def _post_run(connection: Connection, policy: Policy, business_date: date) -> No
 
 
 def record_publication(connection: Connection, file_name: str) -> None:
-    """Mark a file as published: its manifest stands."""
-    connection.execute("insert into publications values (?, ?)", [file_name, _now()])
+    """Mark a file as published: it stands, and so does its manifest where it has one. Once is enough."""
+    connection.execute("insert into publications values (?, ?) on conflict do nothing", [file_name, _now()])

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 from flows.steps.corrections import Correction
+from flows.steps.kpis import Kpis
 from flows.steps.landing import Landing
 from flows.steps.ledger import Posting
 from flows.steps.publish import Published
@@ -39,6 +40,7 @@ class Outcome:
     landing: Landing
     posting: Posting
     published: Published
+    kpis: Kpis
     new_exceptions: tuple[dict[str, Any], ...]
     status: dict[str, Any]
     corrections: tuple[Correction, ...] = ()
@@ -68,6 +70,7 @@ class Outcome:
         told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
         told += [f"corrected: {correction.sentence()}" for correction in self.corrections]
         told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
+        told.append(self.kpis.sentence())
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
         told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions)]
         return told

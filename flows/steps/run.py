@@ -14,6 +14,7 @@ from flows.steps.budget import require_budget
 from flows.steps.corrections import find_corrections
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
+from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
 from flows.steps.landing import land, landing_since, last_delivery, restore
 from flows.steps.ledger import latest_run, open_ledger, post
 from flows.steps.marts import publish_marts
@@ -30,6 +31,7 @@ _TOLD = {
     "derive": "deriving the models and testing them",
     "require_batch": "checking what is about to be posted",
     "post": "posting to the ledger",
+    "publish_kpis": "working out the KPIs",
     "publish_marts": "publishing the marts",
 }
 
@@ -50,6 +52,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             policy = plainly(check_policy, settings)
             # What an earlier run posted goes out first, whatever becomes of this one.
             left_over = plainly(publish, settings)
+            _make_up_for_kpis(settings)
             last_known = plainly(last_delivery, settings)
             call(land, settings, business_date)
             call(derive, settings, policy)
@@ -58,6 +61,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             posting = call(post, settings, business_date, policy)
             published = left_over + call(publish, settings)
             plainly(keep_ledger, settings)
+            kpis = call(publish_kpis, settings, business_date)
             news = call(publish_marts, settings)
             corrections = plainly(find_corrections, settings)
             written = plainly(status.write_status, settings)
@@ -67,7 +71,15 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             with suppress(OSError, CallfreeError):
                 status.write_failure(settings, business_date, error)
             raise
-        return Outcome(business_date, landing, posting, published, news, written, corrections)
+        return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
+
+
+def _make_up_for_kpis(settings: Settings) -> None:
+    """The KPI file that a broken-off run owes. Where it cannot be made the run goes on: grants come first."""
+    try:
+        plainly(publish_left_over_kpis, settings)
+    except CallfreeError as error:
+        log.warning("The KPI file of the latest run is missing: %s", error)
 
 
 def rebuild(settings: Settings) -> date | None:
@@ -85,6 +97,7 @@ def rebuild(settings: Settings) -> date | None:
         log.info("deriving the models ...")
         derive(settings, policy)
         keep_ledger(settings)
+        fill_table(settings)
         publish_marts(settings)
         find_corrections(settings)
         status.write_status(settings)
