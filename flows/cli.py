@@ -117,6 +117,7 @@ def main(context: click.Context, debug: bool) -> None:
     The usual day:
       callfree run                           the job for yesterday
       callfree status                        what is missing, held, rejected; what waits and for what
+      callfree explain S000123               why this subscriber has what it has
       callfree waive calls 2017-09-11 --reason "switch was down"
 
     \b
@@ -295,6 +296,31 @@ def approve(reason: str) -> None:
     from flows.steps import operator
 
     _word(lambda settings: operator.approve(settings, reason))
+
+
+@main.command()
+@click.argument("subscriber_id", metavar="SUBSCRIBER")
+@click.option("--date", "day", type=DAY, help="As it was known on that day (default: in the latest run).")
+@click.option("--json", "as_json", is_flag=True, help="For a care desktop; the shape is in docs/care.md.")
+@_told
+def explain(subscriber_id: str, day: date | None, as_json: bool) -> None:
+    """Tell why a subscriber has the grants it has, and has not the others.
+
+    Drawn or not and why, each step of enrolment, each quarter with the calls that broke it and what it would be
+    worth without them, each grant with its file and billing's answer, and what comes next. It works at any time;
+    an earlier day takes some seconds, since it is derived again.
+    """
+    from flows.errors import guarded
+    from flows.steps import explain as steps
+
+    with guarded("explain"):
+        story = steps.explain(_settings(), subscriber_id, day)
+    if as_json:
+        click.echo(json.dumps(story, indent=2, default=lambda value: value.isoformat()))
+    else:
+        from flows.steps.explain_page import show
+
+        show(story)
 
 
 @main.command()

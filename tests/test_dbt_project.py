@@ -123,6 +123,7 @@ def test_every_model_that_decides_something_has_a_unit_test(manifest):
         "feed_days",
         "kpis",
         "subscribers",
+        "words",
     }
 
 
@@ -169,13 +170,17 @@ insert into marts.pilot_waves (wave_id, wave_state, eligible_count, treatment_co
 insert into marts.members (subscriber_id, arm, enrolment_state) values ('carl', 'control', 'odd');
 insert into marts.enrolments (subscriber_id, enrolled_on) values ('stranger', '2017-07-18');
 insert into marts.contacts (line) values ('service');
-insert into marts.quarters (subscriber_id, quarter, is_decided, decidable_on)
-    values ('stranger', 1, true, '2017-10-19');
+insert into marts.quarters (subscriber_id, quarter, is_decided, decidable_on, quarter_state)
+    values ('stranger', 1, true, '2017-10-19', 'odd');
 insert into marts.entitlements (subscriber_id, terms_id, quarter, month, entitled_mb, entry_count, entitlement_state)
     values ('nobody', 'pilot-2017', 1, 1, 301, 1, 'due'), ('nobody', 'pilot-2017', 1, 2, 0, 0, 'odd');
 insert into marts.grants (grant_id, subscriber_id, quarter, month, entry_no, volume_mb, sequence, answer)
     values ('carl.W.2', 'carl', 0, 0, 2, 600, 1, 'odd');
 insert into marts.feed_days (feed) values ('calls');
+insert into marts.draw_outcomes (subscriber_id, draw_outcome) values ('anna', 'odd');
+insert into marts.quarters_without_contacts (subscriber_id) values ('anna');
+insert into marts.coming (subscriber_id) values ('anna');
+insert into marts.words (about) values ('draw');
 insert into marts.kpi_waves (wave_id) values ('w9');
 insert into marts.kpi_members (subscriber_id) values ('carl');
 insert into marts.kpi_moments (wave_id) values ('w9');
@@ -264,6 +269,29 @@ def test_a_seed_has_the_columns_of_the_policy(manifest):
     seeds = [node for node in manifest["nodes"].values() if node["resource_type"] == "seed"]
     headers = {path.stem: next(csv.reader(path.open())) for path in DEFAULT_POLICY.glob("*.csv")}
     assert {seed["name"]: list(seed["config"]["column_types"]) for seed in seeds} == headers
+
+
+def test_every_state_is_told_in_words(manifest, derived, built):
+    told = {
+        "draw": ("draw_outcomes", "draw_outcome", set()),
+        "wave": ("pilot_waves", "wave_state", {"drawn"}),
+        "enrolment": ("members", "enrolment_state", {"lapsed"}),
+        "quarter": ("quarters", "quarter_state", set()),
+        "grant": ("entitlements", "entitlement_state", {"overpaid"}),
+        "answer": ("grants", "answer", set()),
+    }
+    states = {
+        (node["attached_node"].split(".")[-1], node["column_name"]): set(node["test_metadata"]["kwargs"]["values"])
+        for node in manifest["nodes"].values()
+        if node.get("test_metadata", {}).get("name") == "accepted_values"
+    }
+    with connect(derived.settings.warehouse) as connection:
+        words = connection.execute("select about, list(code) from marts.words group by about").fetchall()
+    for about, codes in words:
+        if about in told:
+            model, column, beside = told[about]
+            # Beside the states: what is told of something else, and states that are never told here.
+            assert set(codes) ^ states[model, column] == beside, about
 
 
 # --- The calendar -------------------------------------------------------------------------------------------------

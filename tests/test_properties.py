@@ -1,4 +1,4 @@
-"""The pipeline does in every world what the reference does.
+"""The pipeline does in every world what the reference does, and what is told of subscribers is so.
 
 Each example is a whole life of a home and takes some ten seconds, so few are drawn by default:
 
@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from reference import ReferenceHome
+from story_comparison import story_difference
 from world_comparison import difference, first_difference
 from world_reduction import reduced
 from world_strategy import worlds
@@ -64,6 +65,7 @@ def disagreement(world: World) -> tuple[World, str] | None:
             home.rebuild()
             found = difference("outbox rebuilt", outbox, home.outbox)
             found = found or difference("marts rebuilt", marts, home.marts())
+            found = found or story_difference(home)
             if found:
                 return world, found
         return None

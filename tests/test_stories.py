@@ -15,6 +15,7 @@ from flows.steps import ledger, publish
 from flows.steps.warehouse import rows
 from pipeline import PipelineHome
 from reference_files import FEEDS, REQUIRED_FEEDS
+from story_comparison import story_difference
 
 STORIES = Path(__file__).parents[2] / "shared" / "spec" / "examples" / "stories"
 RUNS = sorted((STORIES / "runs").iterdir()) if STORIES.is_dir() else []
@@ -155,3 +156,7 @@ def test_the_invitations_name_who_was_drawn_and_has_an_address(pilot):
         assert manifest["lines"] == len(invited)
         assert manifest["sha256"] == hashlib.sha256(content).hexdigest()
     assert len(list(folder.glob("*.csv"))) == len(pilot.home.draws) > 0
+
+
+def test_what_is_told_of_each_subscriber_is_so_and_without_its_calls_would_be_so(pilot):
+    assert story_difference(pilot.home) is None

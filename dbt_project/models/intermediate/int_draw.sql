@@ -23,14 +23,14 @@ eligible as (
         due.treatment_size,
         due.control_size,
         states.subscriber_id,
-        sha256(coalesce(due.seed, '') || ':' || states.subscriber_id) as draw_hash
+        {{ draw_hash('due.seed', 'states.subscriber_id') }} as draw_hash
     from due
-    inner join {{ ref('int_subscriber_states') }} as states on states.state_from_on < due.invite_on
+    inner join {{ ref('int_subscriber_states') }} as states
+        on {{ holds_on_the_eve('states', 'due.invite_on') }}
     inner join brands on due.turn = brands.turn and brands.brand in ('*', states.brand)
     left join {{ source('ledger', 'members') }} as members on states.subscriber_id = members.subscriber_id
     where
         members.subscriber_id is null
-        and (states.state_until is null or states.state_until >= {{ local_midnight('due.invite_on') }})
         and states.status = 'active'
         and states.has_marketing_consent
         and states.email is not null

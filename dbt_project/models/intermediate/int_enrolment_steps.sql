@@ -97,7 +97,7 @@ judged as (
             when logins.signed_in_at is null then 'no_login'
             when watched.video_watched_at is null then 'no_video'
             when watched.watched_active_at is null then 'not_active'
-            when watched.watched_active_on >= {{ add_days('members.invite_on', 'members.enrolment_days') }}
+            when watched.watched_active_on >= {{ enrol_until('members') }}
                 then 'too_late'
             when withdrawals.withdrawn_at <= watched.watched_active_at then 'withdrawn'
             else 'enrols'

@@ -8,14 +8,8 @@ months as (
     select cast(unnest([1, 2, 3]) as integer) as month
 ),
 
--- A streak earns the greatest tier that it reaches.
 priced_quarters as (
-    select
-        quarters.*,
-        tiers.mb_per_month
-    from {{ ref('int_quarters') }} as quarters
-    asof left join {{ ref('reward_tiers') }} as tiers
-        on quarters.terms_id = tiers.terms_id and quarters.streak >= tiers.streak
+    {{ priced(ref('int_quarters')) }}
 ),
 
 welcome as (
@@ -37,16 +31,13 @@ loyalty as (
         months.month,
         quarters.is_decided,
         case
-            when quarters.is_decided and quarters.streak >= 1 then coalesce(quarters.mb_per_month, 0)
+            when quarters.is_decided and quarters.streak >= 1 then quarters.mb_per_month
             else 0
         end as entitled_mb,
-        {{ add_days(
-            add_months('enrolments.enrolled_on', '3 * quarters.quarter + months.month - 1'),
-            'enrolments.settlement_days'
-        ) }} as nominal_from,
-        {{ add_days(
-            add_months('enrolments.enrolled_on', '3 * quarters.quarter + months.month'),
-            'enrolments.settlement_days'
+        {{ reward_from('enrolments.enrolled_on', 'quarters.quarter', 'months.month', 'enrolments.settlement_days') }}
+            as nominal_from,
+        {{ reward_from(
+            'enrolments.enrolled_on', 'quarters.quarter', '(months.month + 1)', 'enrolments.settlement_days'
         ) }} as nominal_until
     from enrolments
     inner join priced_quarters as quarters on enrolments.subscriber_id = quarters.subscriber_id

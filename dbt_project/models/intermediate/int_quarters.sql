@@ -33,11 +33,7 @@ counted as (
         min(contacts.started_at) as first_contact_at
     from quarters
     inner join {{ ref('int_contacts') }} as contacts
-        on
-            quarters.subscriber_id = contacts.subscriber_id
-            and contacts.started_on >= quarters.quarter_from
-            and contacts.started_on < quarters.quarter_until
-            and contacts.started_at >= quarters.enrolled_at
+        on {{ falls_into('contacts', 'quarters') }}
     group by quarters.subscriber_id, quarters.quarter
 ),
 
@@ -50,8 +46,10 @@ select
     quarters.wave_id,
     quarters.terms_id,
     quarters.quarter,
+    quarters.enrolled_at,
     quarters.quarter_from,
     quarters.quarter_until,
+    {{ reward_from('quarters.enrolled_on', 'quarters.quarter', '1', 'quarters.settlement_days') }} as rewarded_from,
     -- The day to which calls must be complete, so the first on which a run can decide the quarter.
     {{ add_days('quarters.quarter_until', 'quarters.settlement_days - 1') }} as decidable_on,
     coalesce(
@@ -61,16 +59,7 @@ select
     coalesce(counted.contact_count, 0) as contact_count,
     counted.first_contact_at,
     counted.contact_count is null as is_call_free,
-    -- Quarters in a row without a contact up to this one: the distance to the last one with a contact.
-    cast(
-        quarters.quarter - coalesce(
-            max(case when counted.contact_count is not null then quarters.quarter end) over (
-                partition by quarters.subscriber_id
-                order by quarters.quarter
-            ),
-            0
-        ) as integer
-    ) as streak
+    {{ streak('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }} as streak
 from quarters
 left join counted
     on quarters.subscriber_id = counted.subscriber_id and quarters.quarter = counted.quarter

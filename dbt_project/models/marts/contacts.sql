@@ -9,5 +9,8 @@ select
     contacts.started_at,
     contacts.started_on,
     contacts.duration_s,
-    contacts.outcome
+    contacts.outcome,
+    quarters.quarter
 from {{ ref('int_contacts') }} as contacts
+left join {{ ref('int_quarters') }} as quarters
+    on {{ falls_into('contacts', 'quarters') }}

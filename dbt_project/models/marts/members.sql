@@ -19,6 +19,7 @@ select
     members.arm,
     members.draw_rank,
     members.invite_on,
+    {{ enrol_until('members') }} as enrol_until,
     invited.subscriber_id is not null as is_invited,
     steps.installed_at,
     steps.signed_in_at,

@@ -1,0 +1,37 @@
+{# What a quarter is worth: one macro a rule, since the truth and the "what if" must follow the same rules. #}
+
+{# Whether a contact falls into a quarter: by its local date, and only at or after enrolment (rule 1.6). #}
+{% macro falls_into(contacts, quarters) -%}
+    {{ contacts }}.subscriber_id = {{ quarters }}.subscriber_id
+    and {{ contacts }}.started_on >= {{ quarters }}.quarter_from
+    and {{ contacts }}.started_on < {{ quarters }}.quarter_until
+    and {{ contacts }}.started_at >= {{ quarters }}.enrolled_at
+{%- endmacro %}
+
+{# Quarters in a row without a contact up to this one: the distance to the last one with a contact (rule 1.6). #}
+{% macro streak(quarter, has_contact, lives) -%}
+    cast(
+        {{ quarter }} - coalesce(
+            max(case when {{ has_contact }} then {{ quarter }} end) over (
+                partition by {{ lives }}
+                order by {{ quarter }}
+            ),
+            0
+        ) as integer
+    )
+{%- endmacro %}
+
+{# The quarters with what a month of their reward is worth: a streak earns the greatest tier that it reaches. #}
+{% macro priced(quarters) %}
+select
+    quarters.*,
+    cast(coalesce(tiers.mb_per_month, 0) as bigint) as mb_per_month
+from {{ quarters }} as quarters
+asof left join {{ ref('reward_tiers') }} as tiers
+    on quarters.terms_id = tiers.terms_id and quarters.streak >= tiers.streak
+{% endmacro %}
+
+{# The first day of a month of a quarter's reward, had it been posted in time (rule 1.7). #}
+{% macro reward_from(enrolled_on, quarter, month, settlement_days) -%}
+    {{ add_days(add_months(enrolled_on, '3 * ' ~ quarter ~ ' + ' ~ month ~ ' - 1'), settlement_days) }}
+{%- endmacro %}
