@@ -37,6 +37,7 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
         connection.execute(
             "create table published.main.run as select business_date, is_current from intermediate.int_run"
         )
+        _describe(connection)
         connection.execute("checkpoint published")
         connection.execute("detach published")
     descriptor = os.open(beside, os.O_RDONLY)
@@ -46,6 +47,35 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     os.replace(beside, settings.marts)
     sync_folder(settings.published)
     return tuple(news)
+
+
+def _describe(connection: Connection) -> None:
+    """Carry the descriptions along, which dbt has left as comments of tables and columns."""
+    said = connection.execute(
+        """
+        select 'table published.main.' || table_name, comment
+        from duckdb_tables()
+        where database_name = current_database() and schema_name = ?
+
+        union all
+
+        select 'column published.main.' || table_name || '."' || column_name || '"', comment
+        from duckdb_columns()
+        where database_name = current_database() and schema_name = ?
+        """,
+        [SCHEMA, SCHEMA],
+    ).fetchall()
+    said += [
+        ("table published.main.run", "The run that published these tables."),
+        ("column published.main.run.business_date", "The day that the run covers: what was known at the end of it."),
+        (
+            "column published.main.run.is_current",
+            "Whether subscribers and app events were complete, so that the run could enrol and grant.",
+        ),
+    ]
+    for what, comment in said:
+        if comment:
+            connection.execute("comment on {} is '{}'".format(what, comment.replace("'", "''")))
 
 
 def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:

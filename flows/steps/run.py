@@ -10,6 +10,7 @@ from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps import status
 from flows.steps.as_of import keep_ledger
+from flows.steps.billing_page import write_billing_page
 from flows.steps.budget import require_budget
 from flows.steps.corrections import find_corrections
 from flows.steps.gates import require_batch
@@ -63,6 +64,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             plainly(keep_ledger, settings)
             kpis = call(publish_kpis, settings, business_date)
             news = call(publish_marts, settings)
+            plainly(write_billing_page, settings)
             corrections = plainly(find_corrections, settings)
             written = plainly(status.write_status, settings)
             landing = plainly(landing_since, settings, last_known)
@@ -99,6 +101,7 @@ def rebuild(settings: Settings) -> date | None:
         keep_ledger(settings)
         fill_table(settings)
         publish_marts(settings)
+        write_billing_page(settings)
         find_corrections(settings)
         status.write_status(settings)
         return latest
