@@ -6,38 +6,37 @@ from datetime import date
 from prefect import flow
 
 from flows import daily
-from flows.errors import CallfreeError
+from flows.environment import begin_deployed
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
 from flows.steps.start import backfill_dates
+from flows.watched import watched
 
 log = logging.getLogger("callfree.flow")
 
-_outcomes: list[Outcome] = []
 
-
-@flow(name="backfill", flow_run_name="backfill {first} to {last}", validate_parameters=False)
+@flow(name="backfill", flow_run_name="backfill {first} to {last}")
 def backfill(first: date, last: date, every: int = 1) -> None:
     """Do the daily job for each date in turn; stops where one fails."""
-    _run_all(Settings(), backfill_dates(Settings(), first, last, every))
+    begin_deployed()
+    settings = Settings()
+    _run_all(settings, backfill_dates(settings, first, last, every), [])
 
 
 def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome]:
-    """Run the flow; where Prefect fails, the dates that are left run without it. Raises what a day raises."""
+    """Run the dates as a flow of its own; where Prefect fails, those left run without it. Raises what a day raises."""
     dates = backfill_dates(settings, first, last, every)
-    _outcomes.clear()
-    try:
-        backfill(first, last, every)
-    except CallfreeError:
-        raise
-    except Exception as error:
-        log.warning("Prefect failed (%s): the backfill goes on without it.", type(error).__name__)
-    _run_all(settings, dates[len(_outcomes) :])
-    return list(_outcomes)
+    outcomes: list[Outcome] = []
+    name = f"backfill {first} to {last}"
+    watched(
+        lambda job: flow(job, name="backfill", flow_run_name=name), lambda: _run_all(settings, dates, outcomes), name
+    )
+    return outcomes
 
 
-def _run_all(settings: Settings, dates: list[date]) -> None:
-    for business_date in dates:
+def _run_all(settings: Settings, dates: list[date], outcomes: list[Outcome]) -> None:
+    """Run the dates that have no outcome yet."""
+    for business_date in dates[len(outcomes) :]:
         outcome = daily.run(settings, business_date)
-        _outcomes.append(outcome)
+        outcomes.append(outcome)
         log.info("%s (exit status %s)", outcome.headline(), outcome.exit_status)

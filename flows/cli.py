@@ -2,7 +2,6 @@
 
 import atexit
 import json
-import logging
 import os
 import sys
 import traceback
@@ -13,6 +12,8 @@ from typing import Any
 
 import click
 
+from flows import logs
+from flows.environment import silence
 from flows.errors import CallfreeError, WrongUsage
 
 
@@ -53,6 +54,9 @@ def _told(command: Callable[..., int | None]) -> Callable[..., None]:
     @wraps(command)
     @click.pass_context
     def run(context: click.Context, *arguments: Any, **options: Any) -> None:
+        def tell(error: str) -> None:
+            logs.tell_error(error, context.obj["json"])
+
         try:
             status = command(*arguments, **options) or 0
         except CallfreeError as error:
@@ -61,15 +65,15 @@ def _told(command: Callable[..., int | None]) -> Callable[..., None]:
                 traceback.print_exception(error)
             for line in error.details:
                 click.echo(line)
-            click.echo(f"callfree: {error}", err=True)
+            tell(str(error))
             status = error.exit_status
         except KeyboardInterrupt:
-            click.echo("callfree: interrupted; run again, nothing is posted twice.", err=True)
+            tell("interrupted; run again, nothing is posted twice.")
             status = 1
         except Exception as error:
             if context.obj["debug"]:
                 traceback.print_exception(error)
-            click.echo(f"callfree: {type(error).__name__}; run again with --debug to see where.", err=True)
+            tell(f"{type(error).__name__}; run again with --debug to see where.")
             status = 1
         context.exit(status)
 
@@ -96,7 +100,8 @@ class _Commands(click.Group):
             where = (
                 f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
             )
-            click.echo(f"callfree: {told}.{where}", err=True)
+            context = getattr(error, "ctx", None) or click.get_current_context(silent=True)
+            logs.tell_error(f"{told}.{where}", bool(context and (context.find_root().obj or {}).get("json")))
             status = error.exit_code
         except click.Abort:
             status = 1
@@ -105,9 +110,16 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="CALLFREE_LOG",
+    help="What goes to standard error, as lines for people or as one JSON object a line.",
+)
 @click.version_option(package_name="callfree")
 @click.pass_context
-def main(context: click.Context, debug: bool) -> None:
+def main(context: click.Context, debug: bool, log: str) -> None:
     """Pay subscribers in data volume for solving their problems without the hotline.
 
     Senders drop daily extracts into CALLFREE_HOME/inbox; `callfree run` lands them, derives what every subscriber
@@ -132,17 +144,19 @@ def main(context: click.Context, debug: bool) -> None:
       CALLFREE_GROUP                who may use inbox, outbox and published besides the owner (default: nobody)
       CALLFREE_EUR_PER_MB           what a granted MB costs, for the KPIs (default: 0.001)
       CALLFREE_EUR_PER_CONTACT      what a contact costs that does not happen (default: 5)
+      CALLFREE_LOG                  text, or json for one object a line on standard error (default: text)
+      CALLFREE_ALERT_WEBHOOK        alerts of the schedule are posted there, as JSON (default: nowhere)
+      CALLFREE_ALERT_EMAIL          and mailed there: mailto://mail.example?from=a@example&to=b@example
 
     \b
     Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;
     3 done, but something needs a person.
     """
-    # Runs after all else: DuckDB's binding complains of leaks on standard error when the process ends.
-    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
+    # Registered first, it runs after all else.
+    atexit.register(silence)
     os.umask(0o077)
-    context.obj = {"debug": debug}
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("callfree").setLevel(logging.INFO)
+    context.obj = {"debug": debug, "json": log == "json"}
+    logs.set_up(log == "json")
 
 
 @main.command()
@@ -230,6 +244,22 @@ def status(as_json: bool) -> None:
         from flows.steps.status_page import show
 
         show(found)
+
+
+@main.command()
+@_told
+def doctor() -> int:
+    """Look whether the installation is sound, and say the way out where it is not.
+
+    Exit status: 0 sound, 1 not.
+    """
+    from flows.steps.doctor import examine
+    from flows.steps.start import today
+    from flows.steps.status_page import show_findings
+
+    findings = examine(_settings(), today())
+    show_findings(findings)
+    return 1 if any(finding.is_well is False for finding in findings) else 0
 
 
 @main.command()
@@ -336,6 +366,36 @@ def rebuild() -> None:
     click.echo(f"The warehouse was derived anew for {day}." if day else "There has been no run: nothing to rebuild.")
 
 
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Where the page is (default: 4200, or any that is free).")
+@_told
+def up(port: int | None) -> None:
+    """Run Prefect's server, the schedule and a worker on this machine, until stopped.
+
+    The job then runs every morning at 06:00 (Europe/Berlin). Prefect's page shows the runs, starts them and needs no
+    network. What was missed while nothing ran is caught up by one run.
+    """
+    from flows.up import up as stay_up
+
+    stay_up(_settings(), port, click.get_current_context().obj["json"])
+
+
+@main.command()
+@_told
+def deploy() -> None:
+    """Put the deployments and the alerts on a Prefect server.
+
+    `callfree up` does it for its own. For another, PREFECT_API_URL says where it is; then start a worker there:
+    prefect worker start --pool callfree
+    """
+    settings = _settings()
+    module = _flow_module("deploy", settings)
+    if "PREFECT_API_URL" not in os.environ:
+        raise WrongUsage("Which Prefect server? Set PREFECT_API_URL, or use callfree up.")
+    for line in module.deploy(settings):
+        click.echo(line)
+
+
 def _word(say: Callable[[Any], str]) -> None:
     """An operator's word, said while nobody else works on the home; the status tells it at once."""
     from flows.errors import guarded
@@ -352,20 +412,10 @@ def _flow_module(name: str, settings: Any) -> Any:
     """A module of flows. Prefect comes with it: it takes seconds, and reads its settings when it comes."""
     from importlib import import_module
 
+    from flows.environment import embedded, told
     from flows.errors import guarded
 
-    own = {
-        "PREFECT_HOME": str(settings.work / "prefect"),
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "callfree",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
-        "DO_NOT_TRACK": "1",
-    }
     with guarded("opening the home"):
         settings.make_folders()
-    for variable, value in own.items():
-        os.environ.setdefault(variable, value)
+    os.environ.update(told(embedded(settings)))
     return import_module(f"flows.{name}")

@@ -1,67 +1,80 @@
 """The daily job: land what came, derive what is owed, check it, post the difference once, hand it out."""
 
-import logging
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
 
-from flows.errors import CallfreeError, Passing
+from flows import run_page
+from flows.alerts import NEEDS_A_PERSON
+from flows.environment import begin_deployed
+from flows.errors import Passing
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
 from flows.steps.run import plainly, run_day
-from flows.steps.start import today
-
-log = logging.getLogger("callfree.flow")
-
-# Runs that this process has finished, whatever became of Prefect's record of them.
-_finished: dict[date, Outcome] = {}
+from flows.steps.start import date_due, is_done_since, latest_slot, now, yesterday
+from flows.watched import watched
 
 
-@flow(name="daily", flow_run_name="daily {business_date}", validate_parameters=False)
-def daily(business_date: date | None = None) -> None:
+def _run_name() -> str:
+    return f"daily {flow_run.parameters.get('business_date') or _due()}"
+
+
+@flow(name="daily", flow_run_name=_run_name)
+def daily(business_date: date | None = None) -> State:
     """Land what came, derive what is owed, check it, post the difference once, hand it out.
 
-    Without a date the job is for yesterday, local.
+    Without a date the job is for yesterday, local. A run of the schedule that starts late does what is due by now,
+    and nothing where that has been done: of those missed in days of downtime one catches up, and the others pass.
     """
-    day = business_date or today() - timedelta(days=1)
-    outcome = run_day(Settings(), day, call=_as_task)
-    _finished[day] = outcome
-    create_markdown_artifact(outcome.markdown(), key="daily-run", description=f"Run for {day}")
+    begin_deployed()
+    settings = Settings()
+    slot = None if business_date else _slot()
+    day = business_date or _due()
+    if slot and is_done_since(settings, day, slot):
+        return Completed(name="Passed", message=f"{day} has been run since {slot:%H:%M}: nothing is left to do.")
+    outcome = _do(settings, day)
+    if outcome.exit_status:
+        return Completed(name=NEEDS_A_PERSON, message=outcome.needs())
+    return Completed(message=outcome.headline())
 
 
 def run(settings: Settings, business_date: date) -> Outcome:
-    """Run the flow. Nothing that matters depends on Prefect: where it fails, the steps run without it."""
-    _finished.pop(business_date, None)
-    try:
-        daily(business_date)
-    except CallfreeError:
-        raise
-    except Exception as error:
-        log.warning("Prefect failed (%s): the run goes on without it.", type(error).__name__)
-    return _finished.pop(business_date, None) or run_day(settings, business_date)
+    """Run the job as a flow of its own. Nothing that matters depends on Prefect: where it fails, the steps run on."""
+    name = f"daily {business_date}"
+    return watched(lambda job: flow(job, name="daily", flow_run_name=name), lambda: _do(settings, business_date), name)
+
+
+def _do(settings: Settings, day: date) -> Outcome:
+    outcome = run_day(settings, day, call=_as_task)
+    run_page.show(settings, outcome)
+    return outcome
+
+
+def _slot() -> datetime | None:
+    """When the schedule last wanted a run, for a run of the schedule; a person's run has none."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or not context.flow_run.auto_scheduled:
+        return None
+    return latest_slot(flow_run.scheduled_start_time, now())
+
+
+def _due() -> date:
+    slot = _slot()
+    return date_due(slot) if slot else yesterday()
 
 
 def _as_task(step: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a step as a Prefect task of its name. What may pass by itself is tried again.
-
-    Where Prefect fails around it, the step's result stands; a step that was not reached is called plainly.
-    """
-    results: list[Any] = []
-
-    def call_step() -> None:
-        results.append(plainly(step, *arguments))
-
-    as_task = task(call_step, name=step.__name__, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass)
-    try:
-        as_task()
-    except CallfreeError:
-        raise
-    except Exception as error:
-        log.warning("Prefect failed (%s) at %s: the run goes on without it.", type(error).__name__, step.__name__)
-    return results[-1] if results else plainly(step, *arguments)
+    """Call a step as a Prefect task of its name. What may pass by itself is tried again."""
+    return watched(
+        lambda job: task(job, name=step.__name__, retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass),
+        lambda: plainly(step, *arguments),
+        step.__name__,
+    )
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:

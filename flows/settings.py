@@ -3,7 +3,7 @@
 import grp
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     max_mb_per_run: int | None = Field(default=None, ge=0)
     eur_per_mb: float = Field(default=0.001, ge=0, allow_inf_nan=False)
     eur_per_contact: float = Field(default=5, ge=0, allow_inf_nan=False)
+    alert_webhook: SecretStr | None = None
+    # An address as Apprise writes it: mailto:// or mailtos://, with who sends, who reads and by which server.
+    alert_email: SecretStr | None = None
 
     # Who may put into the inbox, take from the outbox and read what is published, besides the owner.
     group: str | None = None
@@ -97,6 +100,10 @@ class Settings(BaseSettings):
         return self._below_home("published", "status.json")
 
     @property
+    def metrics(self) -> Path:
+        return self._below_home("published", "metrics.prom")
+
+    @property
     def lock(self) -> Path:
         return self._below_home(".lock")
 
@@ -109,6 +116,15 @@ class Settings(BaseSettings):
     def readable_ledger(self) -> Path:
         """A copy of the ledger, for those who read while a run holds it."""
         return self.work / "ledger.duckdb"
+
+    @property
+    def up_url(self) -> Path:
+        """Where the server of `callfree up` answers, while it goes on."""
+        return self.work / "up.url"
+
+    @property
+    def server_log(self) -> Path:
+        return self.work / "server.log"
 
     def make_folders(self) -> None:
         """Create the home folder as the interface describes it, for its owner only."""

@@ -295,7 +295,7 @@ def test_a_backfill_runs_every_nth_date_the_last_and_the_day_before_each_invitat
 
 @pytest.fixture
 def prefect_aside(monkeypatch, tmp_path):
-    """The back-fill as it is, but called as a function; `runs` says what the run of a date does."""
+    """The back-fill as it is, without Prefect around it; `runs` says what the run of a date does."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     backfill = import_module("flows.backfill")
     runs, asked = {}, []
@@ -309,8 +309,7 @@ def prefect_aside(monkeypatch, tmp_path):
             exit_status=found, headline=lambda: "", posting=SimpleNamespace(grant_count=2, volume_mb=700)
         )
 
-    monkeypatch.setattr(backfill, "backfill", backfill.backfill.fn)
-    monkeypatch.setattr(backfill, "Settings", lambda: Settings(home=tmp_path / "home"))
+    monkeypatch.setattr(backfill, "watched", lambda wrap, job, name: job())
     monkeypatch.setattr(backfill.daily, "run", run)
     monkeypatch.setattr(cli, "_flow_module", lambda name, settings: import_module(f"flows.{name}"))
     return SimpleNamespace(runs=runs, asked=asked)

@@ -9,7 +9,7 @@ from flows.steps.kpis import Kpis
 from flows.steps.landing import Landing
 from flows.steps.ledger import Posting
 from flows.steps.publish import Published
-from flows.steps.status import needs_a_person
+from flows.steps.status import NEEDS_A_PERSON, needs_a_person
 
 # How each kind of exception is told to people.
 KINDS = {
@@ -49,6 +49,14 @@ class Outcome:
     def exit_status(self) -> int:
         """0 done; 3 done, but something needs a person (2.5)."""
         return 3 if self.landing.rejected or needs_a_person(self.status) else 0
+
+    def needs(self) -> str:
+        """What a person must look at, in one line of counts."""
+        kinds = {row["kind"]: row["item_count"] for row in self.status.get("exceptions", [])}
+        told = [f"{len(self.landing.rejected)} deliveries rejected"] if self.landing.rejected else []
+        told += [f"{len(self.status['held'])} deliveries held"] if self.status["held"] else []
+        told += [f"{kinds[kind]} {KINDS[kind]}" for kind in NEEDS_A_PERSON if kind in kinds]
+        return f"{self.business_date} is done, but needs a person: {'; '.join(told)}. See callfree status."
 
     def headline(self) -> str:
         """The run in one line."""

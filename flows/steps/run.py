@@ -19,9 +19,10 @@ from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
 from flows.steps.landing import land, landing_since, last_delivery, restore
 from flows.steps.ledger import latest_run, open_ledger, post
 from flows.steps.marts import publish_marts
+from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import publish
-from flows.steps.start import check_date, check_policy
+from flows.steps.start import check_date, check_policy, now
 from flows.steps.transform import derive
 
 log = logging.getLogger("callfree")
@@ -47,6 +48,8 @@ def plainly(step: Callable[..., Any], *arguments: Any) -> Any:
 
 def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = plainly) -> Outcome:
     """The run for one business date. `call` calls the steps that do the work, be it plainly or as tasks."""
+    began_at, seconds = now(), {}
+    call = timed(call, seconds)
     with lock(settings, f"callfree run for {business_date}"):
         plainly(check_date, settings, business_date)
         try:
@@ -66,12 +69,13 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             news = call(publish_marts, settings)
             plainly(write_billing_page, settings)
             corrections = plainly(find_corrections, settings)
-            written = plainly(status.write_status, settings)
+            written = plainly(status.write_status, settings, began_at, now())
             landing = plainly(landing_since, settings, last_known)
+            plainly(write_metrics, settings, written, seconds, landing.loaded_rows)
         except Exception as error:
             # On a full disk the error itself matters more than its note in the status.
             with suppress(OSError, CallfreeError):
-                status.write_failure(settings, business_date, error)
+                write_metrics(settings, status.write_failure(settings, business_date, error), seconds, None)
             raise
         return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
 
@@ -103,5 +107,5 @@ def rebuild(settings: Settings) -> date | None:
         publish_marts(settings)
         write_billing_page(settings)
         find_corrections(settings)
-        status.write_status(settings)
+        status.derive_status(settings)
         return latest

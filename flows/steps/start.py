@@ -8,13 +8,49 @@ from flows.settings import Settings
 from flows.steps import ledger, policy
 from flows.steps.home import lock
 from flows.steps.policy import Policy
+from flows.steps.status import read_status
 
 LOCAL = ZoneInfo("Europe/Berlin")
 
 
+def now() -> datetime:
+    """The local time now. Only the edges of the program ask the clock."""
+    return datetime.now(LOCAL)
+
+
 def today() -> date:
-    """The local date now. Only the edges of the program ask the clock."""
-    return datetime.now(LOCAL).date()
+    """The local date now."""
+    return now().date()
+
+
+def yesterday() -> date:
+    """The latest date that can be run."""
+    return today() - timedelta(days=1)
+
+
+def latest_slot(scheduled: datetime, started: datetime) -> datetime:
+    """When a daily schedule last wanted a run by the time that one of its runs starts, local.
+
+    `scheduled` is when that run was to start: at this time of each local day the schedule wants one. A run that
+    waited for days finds a later slot than its own.
+    """
+    slot = scheduled.astimezone(LOCAL)
+    by = started.astimezone(LOCAL)
+    days = (by.date() - slot.date()).days - (by.timetz().replace(tzinfo=None) < slot.timetz().replace(tzinfo=None))
+    return slot + timedelta(days=max(days, 0))
+
+
+def date_due(slot: datetime) -> date:
+    """The business date that a slot of the schedule is for: the local day before."""
+    return slot.astimezone(LOCAL).date() - timedelta(days=1)
+
+
+def is_done_since(settings: Settings, business_date: date, slot: datetime) -> bool:
+    """Whether the latest run was for that date, began after the slot and did not fail."""
+    status = read_status(settings)
+    if status["failed_run"] or status["last_run"] != business_date.isoformat() or not status["began_at"]:
+        return False
+    return datetime.fromisoformat(status["began_at"]) >= slot
 
 
 def check_date(settings: Settings, business_date: date) -> None:

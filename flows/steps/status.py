@@ -1,7 +1,7 @@
 """How an installation stands: written after each run and each operator's word, read at any time (2.5)."""
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flows.settings import Settings
@@ -22,16 +22,27 @@ NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
 
 
 _NOTHING: dict[str, Any] = {
-    "last_run": None, "failed_run": None, "held_batch": None, "held": [], "rejected": [], "waived": [],
-    "unpublished_files": [],
-    "feeds": [], "waves": [], "waiting": [], "quarters": None, "grants": [], "unanswered_files": [],
-    "exceptions": [], "exception_subjects": {},
+    "last_run": None, "began_at": None, "finished_at": None, "failed_run": None, "held_batch": None, "held": [],
+    "rejected": [], "waived": [], "unpublished_files": [], "feeds": [], "waves": [], "waiting": [], "quarters": None,
+    "grants": [], "unanswered_files": [], "exceptions": [], "exception_subjects": {},
 }  # fmt: skip
 
 
-def write_status(settings: Settings) -> dict[str, Any]:
+def write_status(settings: Settings, began_at: datetime, finished_at: datetime) -> dict[str, Any]:
     """Derive the status after a run, write `published/status.json`, and return it."""
-    return _write(settings, _from_ledger(settings) | _from_marts(settings))
+    times = {"began_at": _instant(began_at), "finished_at": _instant(finished_at)}
+    return _write(settings, _NOTHING | _from_ledger(settings) | _from_marts(settings) | times)
+
+
+def derive_status(settings: Settings) -> None:
+    """Derive the status anew after a rebuild: the last run stays when it was."""
+    before = read_status(settings)
+    times = {name: before[name] for name in ("began_at", "finished_at")}
+    _write(settings, _NOTHING | _from_ledger(settings) | _from_marts(settings) | times)
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def refresh_status(settings: Settings) -> None:
@@ -39,10 +50,10 @@ def refresh_status(settings: Settings) -> None:
     _write(settings, read_status(settings) | _from_ledger(settings))
 
 
-def write_failure(settings: Settings, business_date: date, error: Exception) -> None:
-    """Add that the latest run failed, and why."""
+def write_failure(settings: Settings, business_date: date, error: Exception) -> dict[str, Any]:
+    """Add that the latest run failed, and why. Returns the status."""
     failed = {"business_date": business_date, "error": str(error), "details": getattr(error, "details", ())}
-    _write(settings, read_status(settings) | _from_ledger(settings) | {"failed_run": failed})
+    return _write(settings, read_status(settings) | _from_ledger(settings) | {"failed_run": failed})
 
 
 def _write(settings: Settings, status: dict[str, Any]) -> dict[str, Any]:
@@ -200,17 +211,22 @@ def needs_a_person(status: dict[str, Any]) -> bool:
     return bool(status["held"]) or any(kind in kinds for kind in NEEDS_A_PERSON)
 
 
+def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) -> bool:
+    """Whether a day's delivery is neither loaded nor waived nor in the inbox."""
+    if (feed, day) in _in_inbox(settings):
+        return False
+    if str(status["last_run"]) < day.isoformat() or not status["last_run"]:
+        return True
+    known = {row["feed"]: row for row in status["feeds"]}.get(feed, {})
+    return not known.get("starts_on") or day.isoformat() in (known["missing_days"] or [])
+
+
 def late(settings: Settings, status: dict[str, Any], today: date) -> list[dict[str, str]]:
     """Deliveries of days after the last run, up to yesterday, that do not lie in the inbox yet."""
     last_run = status.get("last_run")
     if not last_run:
         return []
-    there = set()
-    if settings.inbox.is_dir():
-        for path in settings.inbox.iterdir():
-            parsed = None if is_not_yet(path.name) else parse_name(path.name)
-            if parsed:
-                there.add((parsed.feed, parsed.business_date))
+    there = _in_inbox(settings)
     first = date.fromisoformat(str(last_run)) + timedelta(days=1)
     days = [first + timedelta(days=number) for number in range((today - first).days)]
     return [
@@ -219,3 +235,14 @@ def late(settings: Settings, status: dict[str, Any], today: date) -> list[dict[s
         for feed in DAILY_FEEDS
         if (feed, day) not in there
     ]
+
+
+def _in_inbox(settings: Settings) -> set[tuple[str, date]]:
+    """The feeds and days of which a delivery lies in the inbox."""
+    there = set()
+    if settings.inbox.is_dir():
+        for path in settings.inbox.iterdir():
+            parsed = None if is_not_yet(path.name) else parse_name(path.name)
+            if parsed:
+                there.add((parsed.feed, parsed.business_date))
+    return there

@@ -3,8 +3,10 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from flows.steps.doctor import Finding
 from flows.steps.outcome import KINDS, quarters_sentence, waiting_sentences
 
 
@@ -41,6 +43,14 @@ def show(status: dict[str, Any]) -> None:
         console.print(quarters_sentence(status).capitalize() + "\n")
     _show_grants(console, status)
     _show_exceptions(console, status)
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """Print what the doctor found, a line each."""
+    console = Console(highlight=False, soft_wrap=True)
+    marks = {True: "[green]ok[/]     ", False: "[red]not ok[/] ", None: "[yellow]?[/]      "}
+    for finding in findings:
+        console.print(f"{marks[finding.is_well]} [bold]{finding.subject:<10}[/] {escape(finding.told)}")
 
 
 def _late_by_feed(late: list[dict[str, str]]) -> list[str]:
