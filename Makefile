@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 DEMO_HOME := data/demo
 EXAMPLES ?= 12
 
-.PHONY: demo test test-properties lint lock clean help
+.PHONY: demo test test-properties test-prefect lint lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -28,6 +28,9 @@ test: $(READY) lint  ## Run the tests.
 
 test-properties: $(READY)  ## Compare the pipeline with the reference in more worlds (EXAMPLES=12).
 	CALLFREE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/test_properties.py
+
+test-prefect: $(READY)  ## Try callfree up, its alerts, and a server with PostgreSQL.
+	$(BIN)/python -m pytest --quiet trials
 
 lint: $(READY)
 	$(BIN)/ruff check .

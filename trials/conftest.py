@@ -118,7 +118,7 @@ class Api:
         return until(lambda: (run := self.run(run_id))["end_time"] and run, f"run {run_id} does not end")
 
 
-def until(ask: Callable[[], object], otherwise: str, seconds: float = 150):
+def until(ask: Callable[[], object], otherwise: str, seconds: float = 400):
     """What is asked for, once it is there."""
     latest = time.monotonic() + seconds
     while not (found := ask()):
