@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 DEMO_HOME := data/demo
 EXAMPLES ?= 12
 
-.PHONY: demo test test-properties test-prefect lint lock clean help
+.PHONY: demo docs test test-properties test-prefect lint lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -31,6 +31,16 @@ test-properties: $(READY)  ## Compare the pipeline with the reference in more wo
 
 test-prefect: $(READY)  ## Try callfree up, its alerts, and a server with PostgreSQL.
 	$(BIN)/python -m pytest --quiet trials
+
+docs: $(READY)  ## Write every table, its columns, owners and lineage as one page (build/docs/static_index.html).
+	rm -rf build/docs
+	mkdir -p build/docs
+	$(BIN)/python -c "import duckdb; duckdb.connect('build/docs/ledger.duckdb').close()"
+	CALLFREE_WAREHOUSE=$(CURDIR)/build/docs/warehouse.duckdb CALLFREE_LEDGER=$(CURDIR)/build/docs/ledger.duckdb \
+		$(BIN)/dbt docs generate --static --empty-catalog --quiet --no-version-check \
+		--project-dir dbt_project --profiles-dir dbt_project \
+		--target-path $(CURDIR)/build/docs --log-path $(CURDIR)/build/docs
+	@echo "build/docs/static_index.html"
 
 lint: $(READY)
 	$(BIN)/ruff check .

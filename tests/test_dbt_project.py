@@ -272,6 +272,15 @@ def test_a_seed_has_the_columns_of_the_policy(manifest):
     assert {seed["name"]: list(seed["config"]["column_types"]) for seed in seeds} == headers
 
 
+def test_every_model_has_an_owner_and_every_consumer_is_named(manifest):
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    assert [node["name"] for node in models if not node["config"].get("group")] == []
+    assert all(group["owner"]["name"] for group in manifest["groups"].values())
+    exposures = {exposure["name"]: exposure for exposure in manifest["exposures"].values()}
+    assert {"grant_file", "invitation_file", "kpi_file", "pilot_report"} <= exposures.keys()
+    assert [name for name, exposure in exposures.items() if not exposure["depends_on"]["nodes"]] == []
+
+
 def test_every_state_is_told_in_words(manifest, derived, built):
     told = {
         "draw": ("draw_outcomes", "draw_outcome", set()),
