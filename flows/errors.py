@@ -35,11 +35,11 @@ class Passing(CallfreeError):
 
 
 class GateFailed(CallfreeError):
-    """Great Expectations found what must not be: nothing was accepted, or nothing was posted."""
+    """Great Expectations found what must not be: nothing was accepted, posted or published."""
 
-    def __init__(self, gate: str, failed: tuple[str, ...], page: object) -> None:
+    def __init__(self, gate: str, failed: tuple[str, ...], page: object, so: str = "Nothing was posted.") -> None:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        super().__init__(f"The {gate} gate failed: {'; '.join(failed[:3])}{more}. Nothing was posted. See {page}.")
+        super().__init__(f"The {gate} gate failed: {'; '.join(failed[:3])}{more}. {so} See {page}.")
 
 
 class BatchHeld(CallfreeError):

@@ -1,4 +1,4 @@
-"""The gates at both borders: what landed, and what is about to be posted."""
+"""The gates at both borders: what landed, what is about to be posted, and the figures that go out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
-from expectations import grant_batch, landing
+from expectations import grant_batch, kpi_file, landing
 from expectations.suite import Suite
 from flows.errors import GateFailed
 
@@ -48,6 +48,11 @@ def check_batch(settings: Places, business_date: date | None = None) -> GateResu
     return _check("batch", grant_batch.SUITES, settings, business_date, settings.ledger.absolute())
 
 
+def check_kpis(settings: Places, business_date: date | None = None) -> GateResult:
+    """Check the figures in `marts.kpis` against each other, the sums they are made of, and the ledger."""
+    return _check("kpis", kpi_file.SUITES, settings, business_date, settings.ledger.absolute())
+
+
 def require_batch(settings: Places, business_date: date) -> None:
     """The gate before posting. Raises GateFailed."""
     _require(check_batch(settings, business_date))
@@ -56,6 +61,14 @@ def require_batch(settings: Places, business_date: date) -> None:
 def require_landing(settings: Places, feeds: Sequence[str], business_date: date) -> None:
     """The gate after landing. Raises GateFailed."""
     _require(check_landing(settings, feeds, business_date))
+
+
+def require_kpis(settings: Places, business_date: date) -> None:
+    """The gate before the KPI file goes out; by then the grants have. Raises GateFailed."""
+    gate = check_kpis(settings, business_date)
+    if not gate.passed:
+        so = "The grants were posted, the KPI file was not written."
+        raise GateFailed(gate.name, gate.failed, gate.page, so)
 
 
 def _require(gate: GateResult) -> None:

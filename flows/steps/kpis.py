@@ -10,6 +10,7 @@ from flows.settings import Settings
 from flows.steps import experiment, ledger
 from flows.steps.experiment import TINY, Estimate, Moments
 from flows.steps.files import write_whole
+from flows.steps.gates import require_kpis
 from flows.steps.warehouse import Connection, connect, rows, transaction
 
 COLUMNS = ("wave_id", "kpi", "arm", "quarter", "value", "ci_low", "ci_high", "n")
@@ -185,12 +186,16 @@ def _attrition(row: dict) -> tuple[int, int]:
 
 
 def publish_kpis(settings: Settings, business_date: date) -> Kpis:
-    """Fill the table `marts.kpis`, and write the KPI file of the date whole; a repeat replaces both."""
+    """Fill the table `marts.kpis`, check it, and write the KPI file of the date whole; a repeat replaces both.
+
+    Raises GateFailed where the figures cannot be right; then no file is written.
+    """
     with connect(settings.warehouse) as connection:
         derived_for = connection.execute("select business_date from raw.run").fetchone()[0]
     if derived_for != business_date:
         raise CallfreeError(f"The warehouse was derived for {derived_for}, not for {business_date}: run again.")
     found = fill_table(settings)
+    require_kpis(settings, business_date)
     path = settings.kpis_outbox / file_name(business_date)
     write_whole(path, render(found))
     with ledger.open_ledger(settings) as connection:
