@@ -145,6 +145,7 @@ def main(context: click.Context, debug: bool, log: str) -> None:
       CALLFREE_EUR_PER_MB           what a granted MB costs, for the KPIs (default: 0.001)
       CALLFREE_EUR_PER_CONTACT      what a contact costs that does not happen (default: 5)
       CALLFREE_LOG                  text, or json for one object a line on standard error (default: text)
+      CALLFREE_PAGES_URL            where a browser finds reports/, for the links on a run's page (default: none)
       CALLFREE_ALERT_WEBHOOK        alerts of the schedule are posted there, as JSON (default: nowhere)
       CALLFREE_ALERT_EMAIL          and mailed there: mailto://mail.example?from=a@example&to=b@example
 

@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.states import Completed, State
 
 from flows.alerts import FEED_LATE
+from flows.environment import begin_deployed
 from flows.settings import Settings
 from flows.steps.start import yesterday
 from flows.steps.status import is_late, read_status
@@ -12,6 +13,7 @@ from flows.steps.status import is_late, read_status
 @flow(name="late-feeds", flow_run_name="late-feeds {feed}")
 def late_feeds(feed: str) -> State:
     """Say whether a feed's delivery for yesterday is neither loaded nor in the inbox; its hour is the schedule's."""
+    begin_deployed()
     settings, day = Settings(), yesterday()
     if is_late(settings, read_status(settings), feed, day):
         return Completed(name=FEED_LATE, message=f"{feed} of {day} has not come by its hour.")

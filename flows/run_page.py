@@ -2,18 +2,21 @@
 
 import logging
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
+from flows.steps.run_page import links, run_page
 
 log = logging.getLogger("callfree.flow")
 
 
 def show(settings: Settings, outcome: Outcome) -> None:
-    """Put the run's tables and links on its page. A page that fails is no reason for a run to fail."""
+    """Put the run's story and its links on its page. A page that fails is no reason for a run to fail."""
     day = outcome.business_date
     try:
-        create_markdown_artifact(outcome.markdown(), key="daily-run", description=f"Run for {day}")
+        create_markdown_artifact(run_page(settings, outcome), key="daily-run", description=f"Run for {day}")
+        for name, url in links(settings, outcome):
+            create_link_artifact(url, link_text=name, key=name.lower().replace(" ", "-"), description=f"{name}: {day}")
     except Exception as error:
         log.warning("Prefect failed (%s) at the run's page.", type(error).__name__)

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     max_mb_per_run: int | None = Field(default=None, ge=0)
     eur_per_mb: float = Field(default=0.001, ge=0, allow_inf_nan=False)
     eur_per_contact: float = Field(default=5, ge=0, allow_inf_nan=False)
+    # Where a browser finds `reports/`, for the links on a run's page; `callfree up` serves them itself.
+    pages_url: str | None = None
     alert_webhook: SecretStr | None = None
     # An address as Apprise writes it: mailto:// or mailtos://, with who sends, who reads and by which server.
     alert_email: SecretStr | None = None

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -34,7 +36,7 @@ def up(settings: Settings, port: int | None, as_json: bool) -> None:
     with _alone(settings):
         port = port or _free_port()
         _check_free(port)
-        environment = told_by_us(settings, port, as_json)
+        environment = told_by_us(settings, port, as_json) | {"CALLFREE_PAGES_URL": _serve_pages(settings)}
         url = environment["PREFECT_API_URL"]
         python = [sys.executable, "-m", "prefect"]
         log.info("starting Prefect's server ...")
@@ -107,6 +109,19 @@ def _child(name: str, command: list[str], environment: dict[str, str], output: P
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _serve_pages(settings: Settings) -> str:
+    """Serve `reports/`, which names no person, for the links on the runs' pages. Returns where."""
+    handler = partial(_Pages, directory=str(settings.reports))
+    pages = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=pages.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{pages.server_port}"
+
+
+class _Pages(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Who looks at a page is nobody's business."""
 
 
 def _wait_for(url: str, server: subprocess.Popen, stop: threading.Event) -> bool:

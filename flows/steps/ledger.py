@@ -327,6 +327,8 @@ class Posting:
     file_name: str | None
     grant_count: int
     volume_mb: int
+    # wave_id, kind, quarter, grant_count, volume_mb
+    by_wave: tuple[dict, ...] = ()
 
 
 def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
@@ -350,6 +352,13 @@ def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
             file_name=batch["file_name"] if batch else None,
             grant_count=batch["line_count"] if batch else 0,
             volume_mb=batch["volume_mb"] if batch else 0,
+            by_wave=tuple(
+                rows(
+                    connection,
+                    "select wave_id, kind, quarter, count(*) as grant_count, sum(volume_mb)::bigint as volume_mb"
+                    " from posting.grants_due group by wave_id, kind, quarter order by wave_id, quarter",
+                )
+            ),
         )
 
 

@@ -83,16 +83,6 @@ class Outcome:
         told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions)]
         return told
 
-    def markdown(self) -> str:
-        """The run as a page for Prefect."""
-        items = "\n".join(f"- {line}" for line in self.lines())
-        totals = "\n".join(
-            f"| {KINDS.get(row['kind'], row['kind'])} | {row['item_count']} |"
-            for row in self.status.get("exceptions", [])
-        )
-        table = f"\n\n| what lasts | count |\n|---|---:|\n{totals}" if totals else ""
-        return f"# Run for {self.business_date}\n\n{items}{table}\n"
-
 
 def quarters_sentence(status: dict[str, Any]) -> str:
     """How many quarters are decided, and how many of them were call-free."""

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from flows.steps.doctor import Finding
 from flows.steps.outcome import KINDS, quarters_sentence, waiting_sentences
+from flows.steps.status import needs_a_person
 
 
 def show(status: dict[str, Any]) -> None:
@@ -17,8 +18,9 @@ def show(status: dict[str, Any]) -> None:
         console.print("There has been no run yet. Drop deliveries into the inbox, then: callfree run")
         return
     console.print(f"Last run: [bold]{status['last_run'] or 'none'}[/]")
+    console.print(_at_a_glance(status))
     if failed := status["failed_run"]:
-        console.print(f"[red]The run for {failed['business_date']} failed:[/] {failed['error']}")
+        console.print(f"[red]The run for {failed['business_date']} failed:[/] {escape(failed['error'])}")
         for line in failed.get("details", ()):
             console.print(f"  {line}", markup=False)
     if held := status["held_batch"]:
@@ -43,6 +45,16 @@ def show(status: dict[str, Any]) -> None:
         console.print(quarters_sentence(status).capitalize() + "\n")
     _show_grants(console, status)
     _show_exceptions(console, status)
+
+
+def _at_a_glance(status: dict[str, Any]) -> str:
+    if status["failed_run"]:
+        return "[bold red]The latest run failed.[/]"
+    if needs_a_person(status):
+        return "[bold red]Something needs a person.[/]"
+    if status["waiting"] or status["late"] or status["rejected"] or status["unpublished_files"]:
+        return "[bold yellow]Done as far as the deliveries go.[/]"
+    return "[bold green]All is well.[/]"
 
 
 def show_findings(findings: list[Finding]) -> None:
