@@ -120,12 +120,14 @@ def test_a_run_that_does_not_start_is_told(up, settings, receivers, monkeypatch)
 
 def test_a_run_of_the_schedule_takes_yesterday_and_its_name(up):
     daily = up("/deployments/name/daily/daily", method="GET")["id"]
-    soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
-    schedule = {"schedule": {"interval": 86400, "anchor_date": soon}, "active": True, "slug": "trial"}
-    up(f"/deployments/{daily}/schedules", [schedule])
+    anchor = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
+    # Every minute, so that one of its times is still to come when the server sees it.
+    schedule = {"schedule": {"interval": 60, "anchor_date": anchor}, "active": True, "slug": "trial"}
+    (added,) = up(f"/deployments/{daily}/schedules", [schedule])
     run = until(
         lambda: up("/flow_runs/filter", {"flow_runs": {"name": {"any_": [f"daily {yesterday()}"]}}}),
         "the schedule starts nothing",
     )[0]
+    up(f"/deployments/{daily}/schedules/{added['id']}", method="DELETE")
     assert run["auto_scheduled"]
     assert up.ended(run["id"])["state_type"] == "COMPLETED"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flows.settings import Settings
-from flows.steps.outcome import KINDS, Outcome, waiting_sentences
+from flows.steps.outcome import KINDS, Outcome
 
 
 def run_page(settings: Settings, outcome: Outcome) -> str:
@@ -17,7 +17,6 @@ def run_page(settings: Settings, outcome: Outcome) -> str:
         _links(settings, outcome),
         _table("Granted", ("wave", "kind", "quarter", "grants", "MB"), (row.values() for row in posting.by_wave)),
         _list("What it did", outcome.lines()),
-        _list("Waiting", waiting_sentences(status)),
         _table("Exceptions, as long as they last", ("what", "count", "MB"), (
             (KINDS.get(row["kind"], row["kind"]), row["item_count"], row["volume_mb"] or "")
             for row in status["exceptions"]
@@ -30,7 +29,6 @@ def run_page(settings: Settings, outcome: Outcome) -> str:
             (row["wave_id"], row["wave_state"], row["treatment_count"], row["control_count"], row["enrolled_count"])
             for row in status["waves"]
         )),
-        _list("Files", (*outcome.published.invitation_files, *outcome.published.grant_files)),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
