@@ -118,6 +118,7 @@ def test_every_model_that_decides_something_has_a_unit_test(manifest):
     assert models - tested == {
         "stg_grant_acks",
         "int_grants_posted",
+        "int_exits",
         "int_members",
         "contacts",
         "feed_days",
@@ -185,6 +186,7 @@ insert into marts.words (about) values ('draw');
 insert into marts.kpi_waves (wave_id) values ('w9');
 insert into marts.kpi_members (subscriber_id) values ('carl');
 insert into marts.kpi_moments (wave_id) values ('w9');
+insert into marts.report_months (wave_id) values ('w9');
 """
 
 
