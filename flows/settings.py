@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     alert_webhook: SecretStr | None = None
     # An address as Apprise writes it: mailto:// or mailtos://, with who sends, who reads and by which server.
     alert_email: SecretStr | None = None
+    # For the report, which looks at several; sources in docs/report.md.
+    report_eur_per_gb: tuple[float, ...] = Field(default=(0.20, 1.00, 5.20), min_length=1)
+    report_eur_per_contact: tuple[float, ...] = Field(default=(5.00, 2.50), min_length=1)
+    report_calls_per_line_year: float = Field(default=2.5, gt=0, allow_inf_nan=False)
+    report_lines: tuple[int, ...] = (1_000_000, 10_000_000, 43_000_000)
 
     # Who may put into the inbox, take from the outbox and read what is published, besides the owner.
     group: str | None = None

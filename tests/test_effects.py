@@ -1,6 +1,7 @@
 """Effects from sums, against scipy member by member; and what looking every day does to an interval."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from flows.steps.effects import (
-    Estimate,
-    Sums,
+    Effect,
     adjusted_difference,
     always_valid_factor,
     corrected,
@@ -17,12 +17,13 @@ from flows.steps.effects import (
     heterogeneity_p,
     relative_difference,
 )
+from flows.steps.experiment import Moments
 
 
 def sums(y, x=None):
-    y = np.asarray(y, dtype=float)
-    x = np.zeros_like(y) if x is None else np.asarray(x, dtype=float)
-    return Sums(len(y), y.sum(), (y * y).sum(), x.sum(), (x * x).sum(), (x * y).sum())
+    y = np.asarray(y, dtype=int)
+    x = np.zeros_like(y) if x is None else np.asarray(x, dtype=int)
+    return Moments(len(y), *map(int, (y.sum(), (y * y).sum(), x.sum(), (x * x).sum(), (x * y).sum())))
 
 
 def world(rng, members, days, effect=0.0):
@@ -79,17 +80,17 @@ def test_what_cannot_be_said_is_not_said():
     assert difference(none, same, 1.0) is None
     assert difference(one, same, 1.0) is None
     assert adjusted_difference(one, none, 1.0) is None
-    assert difference(same, same, 1.0) == Estimate(0.0, n=6)
+    assert difference(same, same, 1.0) == Effect(0.0, n=6)
     assert relative_difference(same, sums([0, 0]), 1.0) is None
 
 
 def test_a_negative_factor_turns_the_bounds_round():
-    turned = Estimate(2.0, 1.0, 3.0, 0.0, 4.0, 0.01, 9).times(-10)
-    assert turned == Estimate(-20.0, -30.0, -10.0, -40.0, 0.0, 0.01, 9)
+    turned = Effect(2.0, 1.0, 3.0, 0.0, 4.0, 0.01, 9).times(-10)
+    assert turned == Effect(-20.0, -30.0, -10.0, -40.0, 0.0, 0.01, 9)
 
 
 def test_an_amount_that_is_certain_moves_all_bounds():
-    assert Estimate(2.0, 1.0, 3.0).less(5) == Estimate(-3.0, -4.0, -2.0)
+    assert Effect(2.0, 1.0, 3.0).plus(-5) == Effect(-3.0, -4.0, -2.0)
 
 
 def test_the_always_valid_interval_is_that_of_the_paper():
@@ -100,13 +101,21 @@ def test_the_always_valid_interval_is_that_of_the_paper():
     assert always_valid_factor(n, planned) * sigma / math.sqrt(n) == pytest.approx(sigma * math.sqrt(inside))
 
 
-def test_the_always_valid_interval_is_tightest_near_the_plan_and_never_within_the_fixed_one():
-    reach = {clock: always_valid_factor(clock, 1.0) * math.sqrt(clock) / clock for clock in (0.1, 0.5, 1, 2, 10)}
-    for planned, at_plan in reach.items():
-        assert always_valid_factor(planned, planned) * math.sqrt(planned) / planned <= at_plan * 1.02 or planned != 1
-        assert always_valid_factor(planned, 1.0) > stats.norm.ppf(0.975)
-    at_one = {plan: always_valid_factor(1.0, plan) for plan in (0.2, 0.5, 1, 2, 5)}
-    assert min(at_one, key=at_one.get) == 1
+def test_the_always_valid_interval_is_that_many_standard_errors(members):
+    y_t, x_t, y_c, x_c = members
+    for estimate in (difference, adjusted_difference, relative_difference):
+        found = estimate(sums(y_t, x_t), sums(y_c, x_c), 3.0)
+        fixed = (found.high - found.low) / 2 / stats.norm.ppf(0.975)
+        assert (found.always_high - found.always_low) / 2 / fixed == pytest.approx(
+            always_valid_factor(y_t.var() / 3 + y_c.var() * 2 / 3, 3.0), rel=0.08
+        )
+        assert found.always_low + found.always_high == pytest.approx(found.low + found.high)
+
+
+def test_the_always_valid_interval_is_tightest_at_the_plan_and_never_within_the_fixed_one():
+    reach = {planned: always_valid_factor(1.0, planned) for planned in (0.1, 0.5, 0.8, 1, 1.25, 2, 10)}
+    assert min(reach, key=reach.get) == 1
+    assert min(reach.values()) > stats.norm.ppf(0.975)
 
 
 WORLDS = 300
@@ -118,20 +127,16 @@ def test_whoever_looks_every_day_is_misled_in_at_most_one_world_of_twenty(effect
     rng = np.random.default_rng(2017)
     days, members, fixed_misses, always_misses = 250, 300, 0, 0
     true_rate = (0.6 * 0.1 + 0.4 * 0.475) / 30.4
-    planned = true_rate * 455
+    factor = np.vectorize(partial(always_valid_factor, planned_clock=true_rate * 455))
     for _ in range(WORLDS):
-        calls = world(rng, members, days, effect).cumsum(axis=1).astype(float)
-        y, yy = (np.stack([part[:members].sum(0), part[members:].sum(0)]) for part in (calls, calls**2))
-        fixed_missed = always_missed = False
-        for day in range(13, days):  # nobody judges the first two weeks
-            found = difference(
-                *(Sums(members, y[arm, day], yy[arm, day]) for arm in (0, 1)), planned_clock=planned
-            )
-            truth = effect * true_rate * (day + 1)
-            fixed_missed |= not found.low <= truth <= found.high
-            always_missed |= not found.always_low <= truth <= found.always_high
-        fixed_misses += fixed_missed
-        always_misses += always_missed
+        calls = world(rng, members, days, effect).cumsum(axis=1)
+        arms = calls[:members], calls[members:]
+        # Nobody judges the first two weeks.
+        of_means = sum(arm.var(axis=0, ddof=1) / members for arm in arms)[13:]
+        off = (arms[0].mean(axis=0) - arms[1].mean(axis=0))[13:] - effect * true_rate * np.arange(14, days + 1)
+        errors = np.abs(off) / np.sqrt(of_means)
+        fixed_misses += (errors > stats.norm.ppf(0.975)).any()
+        always_misses += (errors > factor(of_means / (2 / members))).any()
     assert always_misses <= stats.binom.ppf(0.999, WORLDS, 0.05)
     # The fixed interval does mislead: this is why there are two.
     assert fixed_misses > stats.binom.ppf(0.999, WORLDS, 0.05)
@@ -146,7 +151,7 @@ def test_holms_correction_is_the_published_one():
 
 
 def test_groups_that_differ_are_found_to_differ():
-    alike = [Estimate(-0.5, -0.7, -0.3), Estimate(-0.45, -0.65, -0.25)]
-    apart = [Estimate(-0.5, -0.7, -0.3), Estimate(0.5, 0.3, 0.7)]
+    alike = [Effect(-0.5, -0.7, -0.3), Effect(-0.45, -0.65, -0.25)]
+    apart = [Effect(-0.5, -0.7, -0.3), Effect(0.5, 0.3, 0.7)]
     assert heterogeneity_p(alike) > 0.5 > 0.001 > heterogeneity_p(apart)
     assert heterogeneity_p(alike[:1]) is None

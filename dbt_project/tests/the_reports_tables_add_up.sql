@@ -55,7 +55,7 @@ standing as (
         standing.wave_id,
         sum(standing.member_count) as enrolled_count
     from {{ ref('report_standing') }} as standing
-    where standing.cut_on = {{ business_date() }}
+    where standing.cut_on = (select max(run.business_date) from {{ ref('int_run') }} as run)
     group by standing.wave_id
 )
 

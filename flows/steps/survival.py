@@ -69,3 +69,12 @@ def log_rank_p(treatment: Sequence[Day], control: Sequence[Day]) -> float | None
     if not tables:
         return None
     return float(StratifiedTable(np.array(tables, dtype=float).transpose(1, 2, 0)).test_null_odds().pvalue)
+
+
+def at(curve: Curve, days: Sequence[int]) -> list[tuple[int, float, float]]:
+    """The curve's share and standard error at the end of each of the days."""
+    places = np.searchsorted(curve.days, days, side="right") - 1
+    return [
+        (day, 1.0, 0.0) if place < 0 else (day, curve.share[place], curve.error[place])
+        for day, place in zip(days, places.tolist(), strict=True)
+    ]

@@ -26,6 +26,9 @@ select
     count(members.line_age_days) as line_age_count,
     cast(coalesce(sum(members.line_age_days), 0) as hugeint) as line_age_sum,
     cast(coalesce(sum(members.line_age_days * members.line_age_days), 0) as hugeint) as line_age_square_sum,
-    cast(coalesce(sum(members.line_age_days * members.before_contact_count), 0) as hugeint) as line_age_before_sum
+    cast(coalesce(sum(members.line_age_days * members.before_contact_count), 0) as hugeint) as line_age_before_sum,
+    cast(
+        coalesce(sum(members.before_contact_count) filter (where members.line_age_days is not null), 0) as hugeint
+    ) as before_known_sum
 from members
 group by all

@@ -5,7 +5,10 @@ with waves as (
         waves.wave_id,
         waves.invite_on,
         waves.window_until,
+        terms.terms_id,
         terms.quarters,
+        terms.settlement_days,
+        terms.enrolment_days,
         terms.min_contact_seconds,
         policy.treatment_size,
         policy.control_size
@@ -45,6 +48,23 @@ contacts as (
     group by waves.wave_id
 ),
 
+-- A streak earns the greatest tier that it reaches.
+streaks as (
+    select
+        steps.wave_id,
+        string_agg(cast(coalesce(tiers.mb_per_month, 0) as varchar), ',' order by steps.streak) as mb_by_streak
+    from (
+        select
+            waves.wave_id,
+            waves.terms_id,
+            cast(unnest(generate_series(1, waves.quarters)) as integer) as streak
+        from waves
+    ) as steps
+    asof left join {{ ref('reward_tiers') }} as tiers
+        on steps.terms_id = tiers.terms_id and steps.streak >= tiers.streak
+    group by steps.wave_id
+),
+
 lines as (
     select count(*) as line_count
     from {{ ref('int_subscribers') }} as subscribers
@@ -56,6 +76,9 @@ select
     waves.treatment_size,
     waves.control_size,
     waves.quarters,
+    waves.settlement_days,
+    waves.enrolment_days,
+    streaks.mb_by_streak,
     coalesce(days.delivered_days, 0) as delivered_days,
     coalesce(days.waived_days, 0) as waived_days,
     coalesce(days.missing_days, 0) as missing_days,
@@ -64,5 +87,6 @@ select
     lines.line_count
 from waves
 cross join lines
+left join streaks on waves.wave_id = streaks.wave_id
 left join days on waves.wave_id = days.wave_id
 left join contacts on waves.wave_id = contacts.wave_id
