@@ -209,6 +209,7 @@ def demo() -> int:
     """
     settings = _settings()
     outcome = _flow_module("demo", settings).run(settings)
+    report = _flow_module("report", settings).run(settings)
     status = outcome.status
     grants = sum(row["grant_count"] for row in status["grants"])
     volume = sum(row["volume_mb"] for row in status["grants"])
@@ -221,6 +222,7 @@ def demo() -> int:
         "  outbox/invitations/       who is invited\n"
         f"  outbox/kpis/              the figures of the pilot, a file a run; the latest is {outcome.kpis.file_name}\n"
         "  published/marts.duckdb    the marts for analysts\n"
+        f"  reports/{report.path.name}  the pilot report: open it in a browser\n"
         "  reports/data_docs/        what Great Expectations checked\n"
         "  rejected/                 the delivery that came damaged, and why\n\n"
         f"How it stands: CALLFREE_HOME={settings.home} callfree status"
@@ -352,6 +354,19 @@ def explain(subscriber_id: str, day: date | None, as_json: bool) -> None:
         from flows.steps.explain_page import show
 
         show(story)
+@click.option("--date", "business_date", type=DAY, help="As it was after the latest run up to that business date.")
+@_told
+def report(business_date: date | None) -> None:
+    """Write the pilot report, for the latest run or an earlier one, as one HTML page in reports/.
+
+    Is the pilot healthy, does it work, for whom, what does it cost, what is owed? It may be read every day. The page
+    needs no network. It can be written at any time, also while a run goes on.
+    """
+    settings = _settings()
+    written = _flow_module("report", settings).run(settings, business_date)
+    click.echo(f"Pilot report for {written.business_date}: {written.path}")
+    for line in written.lines():
+        click.echo(f"  {line}")
 
 
 @main.command()

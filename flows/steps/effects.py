@@ -97,7 +97,9 @@ def _comparable(treatment: Moments, control: Moments) -> bool:
 
 def difference(treatment: Moments, control: Moments, planned_clock: float) -> Effect | None:
     """The difference of the means, with Welch's interval and p. None with fewer than two members in an arm."""
-    return _difference((treatment.sample(), control.sample()), planned_clock) if _comparable(treatment, control) else None
+    return (
+        _difference((treatment.sample(), control.sample()), planned_clock) if _comparable(treatment, control) else None
+    )
 
 
 def adjusted_difference(treatment: Moments, control: Moments, planned_clock: float) -> Effect | None:
@@ -149,6 +151,6 @@ def heterogeneity_p(effects: Iterable[Effect]) -> float | None:
         return None
     errors = np.array([_normal_error(effect.low, effect.high) for effect in known])
     # What it makes of random effects is not asked for, and warns where the effects hardly differ.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         result = combine_effects(np.array([effect.value for effect in known]), errors**2, method_re="dl")
     return float(result.test_homogeneity().pvalue)

@@ -129,7 +129,7 @@ def _traits(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 def _told(kind: str, level: str) -> str:
     return {
-        "before": "Contacts in the 90 days before",
+        "before": "Contacts, 90 days before",
         "age": "Age of the line in days",
         "age known": "Age of the line known",
         "brand": f"Brand {level}",

@@ -47,7 +47,13 @@ def shadow(rows: Iterable[Mapping[str, Any]]) -> Shadow | None:
     earned = _sums(row for row in final if row["is_enrolled"]).y
     bought = per_member.times(treatment.n)
     return Shadow(
-        last, treatment.y / treatment.n, control.y / control.n, per_member, earned, bought, bought.times(-1).plus(earned)
+        last,
+        treatment.y / treatment.n,
+        control.y / control.n,
+        per_member,
+        earned,
+        bought,
+        bought.times(-1).plus(earned),
     )
 
 
@@ -70,5 +76,7 @@ def tiers_reached(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         size[arm, quarter] = size.get((arm, quarter), 0) + count
     return [
         {"arm": arm, "quarter": quarter, "streak": streak, "members": count, "share": count / size[arm, quarter]}
-        for (arm, quarter, streak), count in sorted(counts.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
+        for (arm, quarter, streak), count in sorted(
+            counts.items(), key=lambda item: (item[0][1], item[0][2], item[0][0])
+        )
     ]

@@ -127,7 +127,7 @@ def curves(rows: Rows, x_title: str, y_title: str) -> str:
         "x": x,
         "y": _number("share", axis=y_axis, scale={"domain": [0, 1]}),
         "color": colour,
-        "strokeDash": {"field": "arm", "type": "nominal", "scale": dashes, "legend": None},
+        "strokeDash": {"field": "arm", "type": "nominal", "scale": dashes},
     }
     band = {
         "x": x,

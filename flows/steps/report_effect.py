@@ -29,7 +29,6 @@ from flows.steps.report_parts import (
     number,
     p_value,
     percent,
-    signed,
 )
 
 ARMS = ("treatment", "control")
@@ -105,8 +104,8 @@ def _answer(wave: Mapping[str, Any], effects: Effects) -> str:
     way = "fewer" if plain.value < 0 else "more"
     relative = f" ({percent(abs(effects.relative.value))})" if effects.relative else ""
     return (
-        f"In {wave['window_days']} days a member of treatment had {number(abs(plain.value), 3)} contacts {way} than one "
-        f"of control{relative}."
+        f"In {wave['window_days']} days a member of treatment had {number(abs(plain.value), 3)} contacts {way} than "
+        f"one of control{relative}."
     )
 
 
@@ -148,13 +147,21 @@ def _effect_table(effects: Effects) -> Table:
 
 def _survival(rows: Rows) -> Figure | None:
     days = {
-        arm: [survival.Day(row["day"], row["first_contact_count"], row["left_count"]) for row in rows if row["arm"] == arm]
+        arm: [
+            survival.Day(row["day"], row["first_contact_count"], row["left_count"]) for row in rows if row["arm"] == arm
+        ]
         for arm in ARMS
     }
     found = {arm: survival.kaplan_meier(days[arm]) for arm in ARMS if days[arm]}
     last = max((row["day"] for row in rows), default=0)
     values = [
-        {"arm": arm, "day": day, "share": value, "low": max(value - 1.96 * error, 0), "high": min(value + 1.96 * error, 1)}
+        {
+            "arm": arm,
+            "day": day,
+            "share": value,
+            "low": max(value - 1.96 * error, 0),
+            "high": min(value + 1.96 * error, 1),
+        }
         for arm, curve in found.items()
         for day, value, error in survival.at(curve, [*range(0, last, 7), last])
     ]
@@ -204,14 +211,19 @@ def _quarters(rows: Rows) -> Figure | None:
     ]
     return Figure(
         "Quarters without a call, and the step reached",
-        "Decided quarters of the enrolled, each counted from its own enrolment. Step 2 is two quarters without a call in "
-        "a row, and so on; a call leads back to the start.",
+        "Decided quarters of the enrolled, each counted from its own enrolment. Step 2 is two quarters without a call "
+        "in a row, and so on; a call leads back to the start.",
         report_charts.stacks(values, "share of decided quarters"),
         Table(
             "Decided quarters by step reached",
             ["Quarter", "Step", "Quarters", "Share"],
             [
-                [f"Quarter {row['quarter']}", step(row["streak"]), number(row["quarter_count"]), percent(value["share"])]
+                [
+                    f"Quarter {row['quarter']}",
+                    step(row["streak"]),
+                    number(row["quarter_count"]),
+                    percent(value["share"]),
+                ]
                 for row, value in zip(rows, values, strict=True)
             ],
         ),
@@ -281,7 +293,8 @@ def _by(cells: Rows, trait: str, told: Any, planned: float) -> list[tuple[str, E
     for level in sorted({cell[trait] for cell in cells}):
         nobody = Moments(0, 0, 0, 0, 0, 0)
         arms = [
-            sum((moments(cell) for cell in cells if cell["arm"] == arm and cell[trait] == level), nobody) for arm in ARMS
+            sum((moments(cell) for cell in cells if cell["arm"] == arm and cell[trait] == level), nobody)
+            for arm in ARMS
         ]
         effect = difference(*arms, planned)
         if effect:
@@ -317,4 +330,3 @@ def _group_figure(title: str, found: Sequence[tuple[str, Effect]], holm: Sequenc
             ],
         ),
     )  # fmt: skip
-

@@ -1,12 +1,14 @@
 """What the report reads: small tables of sums from a file of published marts, at any time, also while a run goes on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from flows.errors import CallfreeError, WrongUsage
-from flows.steps.warehouse import Connection, attach, connect, rows
+from flows.steps.warehouse import Connection, connect, rows
 
 Rows = list[dict[str, Any]]
 
@@ -18,17 +20,17 @@ _FELL_DUE = """
         enrolments.wave_id,
         periods.period,
         sum(entitlements.entitled_mb) as due_mb
-    from (select distinct cut_on from marts.report_standing) as cuts
+    from (select distinct cut_on from report_standing) as cuts
     cross join (select unnest([1, 2, 3, 4]) as period) as periods
-    inner join marts.enrolments on enrolments.enrolled_on <= cuts.cut_on
-    inner join marts.entitlements
+    inner join enrolments on enrolments.enrolled_on <= cuts.cut_on
+    inner join entitlements
         on
             enrolments.subscriber_id = entitlements.subscriber_id
             and entitlements.quarter > 0
             and entitlements.entitlement_state in ('granted', 'due', 'to_come', 'waiting', 'parked')
             and entitlements.nominal_from - 1 > cuts.cut_on + to_months(3 * periods.period - 3)
             and entitlements.nominal_from - 1 <= cuts.cut_on + to_months(3 * periods.period)
-    cross join marts.run
+    cross join run
     where cuts.cut_on + to_months(3 * periods.period) <= run.business_date
     group by all
     order by all
@@ -41,12 +43,12 @@ _VOLUMES = """
         coalesce(sum(missing_mb) filter (where entitlement_state in ('due', 'waiting')), 0) as due_mb,
         coalesce(sum(missing_mb) filter (where entitlement_state = 'to_come'), 0) as to_come_mb,
         coalesce(sum(missing_mb) filter (where entitlement_state = 'parked'), 0) as parked_mb
-    from marts.entitlements
+    from entitlements
     group by wave_id
 """
 _QUARTERS = """
     select wave_id, quarter, streak, count(*) as quarter_count
-    from marts.quarters
+    from quarters
     where is_decided
     group by all
     order by all
@@ -75,42 +77,40 @@ class Facts:
         return [row for row in getattr(self, table) if row["wave_id"] == wave_id]
 
 
-def read_facts(marts: Path) -> Facts:
-    """Everything from a file of published marts. Raises WrongUsage when there has been no run yet."""
+@contextmanager
+def _published(marts: Path) -> Iterator[Connection]:
+    """A file of marts to read. Raises WrongUsage when there is none, CallfreeError when it lacks the tables."""
     if not marts.is_file():
         raise WrongUsage("There has been no run yet, so there is nothing to report. Begin with: callfree run")
-    with connect(Path(":memory:")) as connection:
-        attach(connection, marts, "published", read_only=True)
-        connection.execute("create schema marts")
-        _require_tables(connection)
-        for (table,) in connection.execute(
-            "select table_name from information_schema.tables where table_catalog = 'published'"
-        ).fetchall():
-            connection.execute(f"create view marts.{table} as from published.main.{table}")
+    with connect(marts, read_only=True) as connection:
+        found = rows(connection, "select table_name from information_schema.tables")
+        if not set(_NEEDED) <= {table["table_name"] for table in found}:
+            raise CallfreeError("The marts were published by an older version: run the latest date again, then report.")
+        yield connection
+
+
+def published_for(marts: Path) -> date:
+    """The business date of a file of marts. Raises WrongUsage when there has been no run yet."""
+    with _published(marts) as connection:
+        return rows(connection, "select business_date from run")[0]["business_date"]
+
+
+def read_facts(marts: Path) -> Facts:
+    """Everything from a file of published marts. Raises WrongUsage when there has been no run yet."""
+    with _published(marts) as connection:
         return Facts(
-            business_date=connection.execute("select business_date from marts.run").fetchall()[0][0],
+            business_date=rows(connection, "select business_date from run")[0]["business_date"],
             waves=rows(
                 connection,
-                "select * from marts.kpi_waves inner join marts.report_waves using (wave_id) order by wave_no",
+                "select * from kpi_waves inner join report_waves using (wave_id) order by wave_no",
             ),
-            moments=rows(connection, "select * from marts.kpi_moments order by wave_no"),
-            cells=rows(connection, "select * from marts.report_cells order by all"),
-            months=rows(connection, "select * from marts.report_months order by all"),
-            first_contacts=rows(connection, "select * from marts.report_first_contacts order by all"),
-            ladder=rows(connection, "select * from marts.report_ladder order by all"),
+            moments=rows(connection, "select * from kpi_moments order by wave_no"),
+            cells=rows(connection, "select * from report_cells order by all"),
+            months=rows(connection, "select * from report_months order by all"),
+            first_contacts=rows(connection, "select * from report_first_contacts order by all"),
+            ladder=rows(connection, "select * from report_ladder order by all"),
             quarters=rows(connection, _QUARTERS),
             volumes=rows(connection, _VOLUMES),
-            standing=rows(connection, "select * from marts.report_standing order by all"),
+            standing=rows(connection, "select * from report_standing order by all"),
             fell_due=rows(connection, _FELL_DUE),
         )
-
-
-def _require_tables(connection: Connection) -> None:
-    found = {
-        name
-        for (name,) in connection.execute(
-            "select table_name from information_schema.tables where table_catalog = 'published'"
-        ).fetchall()
-    }
-    if not set(_NEEDED) <= found:
-        raise CallfreeError("The marts were published by an older version: run the latest date again, then report.")

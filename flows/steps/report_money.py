@@ -105,8 +105,8 @@ def _net_figure(cases: list[money.Case]) -> Figure:
             ["EUR a contact", "EUR a GB", "Cost", "Saved", "Saved, 95 %", "Net", "Net, 95 %", "Net, always valid"],
             [
                 [
-                    f"{case.eur_per_contact:.2f}", f"{case.eur_per_gb:.2f}", number(case.cost), number(case.saved.value),
-                    between(case.saved.low, case.saved.high), signed(case.net.value),
+                    f"{case.eur_per_contact:.2f}", f"{case.eur_per_gb:.2f}", number(case.cost),
+                    number(case.saved.value), between(case.saved.low, case.saved.high), signed(case.net.value),
                     between(case.net.low, case.net.high), between(case.net.always_low, case.net.always_high),
                 ]
                 for case in cases
@@ -130,7 +130,9 @@ def _break_even(volume: float, saved: Effect, prices: Prices) -> Table:
             continue
         high = "no bound" if found.high is None else number(found.high, 2)
         low = DASH if found.low is None else number(found.low, 2)
-        rows.append([f"At {price:.2f} EUR a GB it pays from", f"{number(found.value, 2)} EUR a contact", f"{low} to {high}"])
+        rows.append(
+            [f"At {price:.2f} EUR a GB it pays from", f"{number(found.value, 2)} EUR a contact", f"{low} to {high}"]
+        )
     return Table("Break-even", ["", "Value", "95 %"], rows)
 
 
@@ -166,10 +168,10 @@ def _shadow(shadow: ladder.Shadow, rows: Rows, prices: Prices) -> list[Any]:
         f"Had the ladder run for everybody from the invitation on, a member of control, who does not know of it, would "
         f"have earned {number(shadow.control_mean)} MB over {shadow.quarters} quarters, and one of treatment "
         f"{number(shadow.treatment_mean)} MB. The difference is what the programme buys: "
-        f"{signed(shadow.per_member.value)} MB a member ({between(shadow.per_member.low, shadow.per_member.high)}).{unsure} "
-        "The rest of what the enrolled earn is deadweight: they would have earned it without the programme. This assumes "
-        "that the invitation changes nothing for those who do not enrol, and leaves the welcome volume out, which no "
-        "behaviour earns."
+        f"{signed(shadow.per_member.value)} MB a member ({between(shadow.per_member.low, shadow.per_member.high)})."
+        f"{unsure} The rest of what the enrolled earn is deadweight: they would have earned it without the programme. "
+        "This assumes that the invitation changes nothing for those who do not enrol. The welcome volume is left out: "
+        "no behaviour earns it."
     )
     bounds = [("Earned by the enrolled", None), ("Bought", shadow.bought), ("Deadweight", shadow.deadweight)]
 
@@ -239,8 +241,8 @@ def what_is_owed(wave: dict[str, Any], facts: Facts, arms: dict[str, dict[str, A
     owed = arms["treatment"]["committed_mb"] - arms["treatment"]["granted_mb"]
     answer = (
         f"{number(owed / money.MB_PER_GB, 1)} GB are earned and not yet granted. In the next four quarters "
-        f"{number(coming / money.MB_PER_GB, 1)} GB will fall due, {euro(coming / money.MB_PER_GB * prices.eur_per_gb_expected)} "
-        f"at {prices.eur_per_gb_expected:.2f} EUR a GB."
+        f"{number(coming / money.MB_PER_GB, 1)} GB will fall due, "
+        f"{euro(coming / money.MB_PER_GB * prices.eur_per_gb_expected)} at {prices.eur_per_gb_expected:.2f} EUR a GB."
     )
     tiles = [
         ("Welcome volume granted", f"{number(volumes['welcome_mb'] / 1000, 1)} GB", "each enrolled member, once"),

@@ -1,4 +1,4 @@
-"""The pilot report as one HTML file: facts from a file of marts, sections of each wave, a page that needs no network."""
+"""The pilot report as one HTML file: facts from a file of marts, sections of each wave, no need of a network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from flows.settings import Settings
+from flows.steps.as_of import marts_as_of
 from flows.steps.files import write_whole
 from flows.steps.money import MB_PER_GB
 from flows.steps.report_effect import does_it_work, effects_of, for_whom, planned_variance
-from flows.steps.report_facts import Facts, read_facts
+from flows.steps.report_facts import Facts, published_for, read_facts
 from flows.steps.report_money import Prices, what_does_it_cost, what_is_owed
 from flows.steps.report_parts import WaveReport, number
 from flows.steps.report_trust import trust, verdict
@@ -37,10 +38,19 @@ class Report:
 
     def markdown(self) -> str:
         """The same for Prefect's page, with a link to the report."""
-        return "\n".join(
-            [f"# Pilot report for {self.business_date}", "", *(f"- {line}" for line in self.lines()), ""]
-            + [f"[{self.path.name}]({self.path.absolute().as_uri()})"]
-        )
+        told = "\n".join(f"- {line}" for line in self.lines())
+        link = f"[{self.path.name}]({self.path.absolute().as_uri()})"
+        return f"# Pilot report for {self.business_date}\n\n{told}\n\n{link}"
+
+
+def report_on(settings: Settings, business_date: date | None) -> Report:
+    """Write the report for the latest run, or as it would have been after the latest run up to a date.
+
+    Raises WrongUsage when there had been no run by then.
+    """
+    if business_date is None or business_date == published_for(settings.marts):
+        return write_report(settings, settings.marts)
+    return write_report(settings, marts_as_of(settings, business_date))
 
 
 def write_report(settings: Settings, marts: Path) -> Report:
@@ -49,7 +59,16 @@ def write_report(settings: Settings, marts: Path) -> Report:
     Raises WrongUsage when there has been no run yet.
     """
     facts = read_facts(marts)
-    prices = Prices(
+    prices = report_prices(settings)
+    waves = tuple(report_wave(wave, facts, prices) for wave in facts.waves)
+    path = settings.reports / f"pilot_{facts.business_date:%Y%m%d}.html"
+    write_whole(path, [render(facts.business_date, waves, prices.calls_per_line_year).encode()])
+    return Report(path, facts.business_date, waves)
+
+
+def report_prices(settings: Settings) -> Prices:
+    """What the installation reckons with."""
+    return Prices(
         eur_per_gb=settings.report_eur_per_gb,
         eur_per_contact=settings.report_eur_per_contact,
         eur_per_gb_expected=settings.eur_per_mb * MB_PER_GB,
@@ -57,10 +76,6 @@ def write_report(settings: Settings, marts: Path) -> Report:
         calls_per_line_year=settings.report_calls_per_line_year,
         lines=settings.report_lines,
     )
-    waves = tuple(report_wave(wave, facts, prices) for wave in facts.waves)
-    path = settings.reports / f"pilot_{facts.business_date:%Y%m%d}.html"
-    write_whole(path, [render(facts.business_date, waves, prices.calls_per_line_year).encode()])
-    return Report(path, facts.business_date, waves)
 
 
 def report_wave(wave: dict, facts: Facts, prices: Prices) -> WaveReport:

@@ -67,9 +67,7 @@ def _spread(wave: dict[str, Any], treatment: dict[str, Any], control: dict[str, 
     if not wave["window_days"] or min(treatment["member_count"], control["member_count"]) == 0:
         return None
     means = [row["contact_sum"] / row["member_count"] for row in (treatment, control)]
-    found = health.spread_evenly(
-        *means, wave["contact_count"], wave["unattributed_contact_count"], wave["line_count"]
-    )
+    found = health.spread_evenly(*means, wave["contact_count"], wave["unattributed_contact_count"], wave["line_count"])
     if found is None:
         return None
     now = means[0] / means[1] - 1 if means[1] else None
@@ -86,11 +84,21 @@ def _share(value: float | None) -> str:
     return "none" if value is None else f"{signed(100 * value, 1)} %"
 
 
-def _balance_figure(balance: list[health.Balance]) -> Figure:
+def _balance_figure(balance: list[health.Balance]) -> Figure | Table:
     def shown(one: health.Balance, value: float) -> str:
         return percent(value) if one.is_share else number(value, 3 if "Contacts" in one.trait else 0)
 
     known = [one for one in balance if one.standardised is not None]
+    table = Table(
+        "The arms before the invitation",
+        ["", "Treatment", "Control", "Standardised difference"],
+        [
+            [one.trait, shown(one, one.treatment), shown(one, one.control), signed(one.standardised, 3)]
+            for one in balance
+        ],
+    )
+    if not known:
+        return table
     return Figure(
         "The arms before the invitation",
         "Standardised differences, treatment less control, of what was known of the members before the invitation. "
@@ -100,14 +108,7 @@ def _balance_figure(balance: list[health.Balance]) -> Figure:
             "standardised difference",
             health.ODD_DIFFERENCE,
         ),
-        Table(
-            "The arms before the invitation",
-            ["", "Treatment", "Control", "Standardised difference"],
-            [
-                [one.trait, shown(one, one.treatment), shown(one, one.control), signed(one.standardised, 3)]
-                for one in balance
-            ],
-        ),
+        table,
     )
 
 
