@@ -150,6 +150,13 @@ def main(context: click.Context, debug: bool, log: str) -> None:
       CALLFREE_ALERT_EMAIL          and mailed there: mailto://mail.example?from=a@example&to=b@example
 
     \b
+    What the report reckons with; lists as JSON:
+      CALLFREE_REPORT_EUR_PER_GB            prices of data (default: [0.20, 1, 5.20])
+      CALLFREE_REPORT_EUR_PER_CONTACT       costs of a contact (default: [5, 2.50])
+      CALLFREE_REPORT_CALLS_PER_LINE_YEAR   contacts that were planned (default: 2.5)
+      CALLFREE_REPORT_LINES                 lines of a rollout (default: 1, 10 and 43 million)
+
+    \b
     Exit status: 0 done; 1 failed, the next run goes on; 2 wrong usage, nothing was done;
     3 done, but something needs a person.
     """

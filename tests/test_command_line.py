@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from flows import cli
 from flows.errors import CallfreeError, GateFailed, WrongUsage
 from flows.settings import PROJECT, Settings
-from flows.steps import gates
+from flows.steps import gates, report_page
 from flows.steps.home import lock
 from flows.steps.run import run_day
 from flows.steps.start import backfill_dates, today
@@ -251,6 +251,20 @@ def test_the_status_before_the_first_run_says_what_to_do(callfree):
     assert result.stdout.startswith("There has been no run yet.")
     found = json.loads(callfree("status", "--json").stdout)
     assert (found["last_run"], found["late"]) == (None, [])
+
+
+@pytest.fixture
+def report_alone(monkeypatch):
+    """The report is written without Prefect."""
+    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: SimpleNamespace(run=report_page.report_on))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--date", "2017-07-16"]])
+def test_before_the_first_run_there_is_nothing_to_report(callfree, report_alone, arguments):
+    result = callfree("report", *arguments)
+    assert result.exit_code == 2
+    assert is_told_in_one_line(result)
+    assert "callfree run" in result.stderr
 
 
 def test_before_the_first_run_there_is_nothing_to_rebuild(callfree):
@@ -508,6 +522,33 @@ def test_after_a_run_the_status_and_a_rebuild_agree(real, callfree):
     rebuilt = callfree("rebuild")
     assert (rebuilt.exit_code, rebuilt.stdout) == (0, "The warehouse was derived anew for 2017-07-16.\n")
     assert json.loads(callfree("status", "--json").stdout) == before
+
+
+def test_the_report_is_one_page_that_the_command_names(real):
+    result = real.run("report")
+    assert result.returncode == 0, result.stderr
+    page = real.settings.reports / "pilot_20170716.html"
+    assert result.stdout.splitlines()[0] == f"Pilot report for 2017-07-16: {page}"
+    assert "  pilot-2017: look closer. Not to be judged: the window is empty." in result.stdout.splitlines()
+    assert "the wave has just been drawn" in page.read_text()
+    assert page.stat().st_mode & 0o077 == 0
+    assert "Traceback" not in result.stderr
+    assert "Prefect failed" not in result.stderr
+
+
+def test_the_report_for_an_earlier_date_is_made_of_what_was_known_then(real, callfree, report_alone, monkeypatch):
+    callfree.environment["CALLFREE_HOME"] = str(real.settings.home)
+    asked = []
+
+    def marts_as_of(settings, day):
+        asked.append(day)
+        return settings.marts
+
+    monkeypatch.setattr(report_page, "marts_as_of", marts_as_of)
+    assert callfree("report", "--date", "2017-07-16").exit_code == 0
+    assert asked == []
+    assert callfree("report", "--date", "2017-07-20").exit_code == 0
+    assert asked == [date(2017, 7, 20)]
 
 
 def test_a_date_before_the_latest_run_is_refused(real, callfree, without_prefect):

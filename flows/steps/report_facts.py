@@ -81,7 +81,7 @@ class Facts:
 def _published(marts: Path) -> Iterator[Connection]:
     """A file of marts to read. Raises WrongUsage when there is none, CallfreeError when it lacks the tables."""
     if not marts.is_file():
-        raise WrongUsage("There has been no run yet, so there is nothing to report. Begin with: callfree run")
+        raise WrongUsage("There has been no run yet, so there is nothing to report: see callfree run --help.")
     with connect(marts, read_only=True) as connection:
         found = rows(connection, "select table_name from information_schema.tables")
         if not set(_NEEDED) <= {table["table_name"] for table in found}:
