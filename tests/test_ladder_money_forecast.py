@@ -80,6 +80,7 @@ def test_at_break_even_savings_are_cost():
 def test_break_even_has_no_bound_where_perhaps_nothing_is_saved():
     unsure = Effect(10.0, -5.0, 25.0)
     assert money.break_even_contact(40_000, unsure, 1.0).high is None
+    assert money.break_even_contact(40_000, Effect(10.0), 1.0) == money.BreakEven(1.0, 4.0, None, None)
     assert money.break_even_contact(40_000, Effect(-1.0, -2.0, 0.5), 1.0) is None
     assert money.break_even_price(0, SAVED, 5.0) is None
 

@@ -95,7 +95,8 @@ def test_tables_name_their_columns_and_rows(page):
     assert page.count("<caption>") == page.count("<table>") - 1  # the list of waves is named by its navigation
 
 
-def test_no_two_things_have_the_same_id_and_every_reference_leads_somewhere(page):
+def test_no_two_things_have_the_same_id_and_every_reference_leads_somewhere(healthy):
+    page = render(healthy.business_date, (wave_of(healthy),) * 2, 2.5)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     referred = {name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()}

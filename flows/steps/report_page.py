@@ -136,8 +136,7 @@ def _labelled(svg: str, key: str, title: str, description: str) -> str:
 
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
     inner = svg[svg.index(">") + 1 :]
-    # Ids are made unique in the page, and parts of a picture with a name need none.
-    inner = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{key}-", inner)
+    # Parts of a picture that has a name need none.
     inner = re.sub(r' (role|aria-\w+)="[^"]*"', "", inner)
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-labelledby="{key}-t {key}-d" xmlns="http://www.w3.org/2000/svg">'
