@@ -361,6 +361,9 @@ def explain(subscriber_id: str, day: date | None, as_json: bool) -> None:
         from flows.steps.explain_page import show
 
         show(story)
+
+
+@main.command()
 @click.option("--date", "business_date", type=DAY, help="As it was after the latest run up to that business date.")
 @_told
 def report(business_date: date | None) -> None:
