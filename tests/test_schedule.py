@@ -64,6 +64,15 @@ def test_a_run_that_starts_late_does_the_date_of_the_latest_slot(scheduled, star
     assert (slot.strftime("%H:%M"), date_due(slot)) == ("06:00", date.fromisoformat(due))
 
 
+@pytest.mark.parametrize("started", ["2026-11-25T06:00:03", "2026-11-27T12:00"])
+def test_a_slot_is_plain_local_time_whatever_kind_of_datetime_the_scheduler_hands_out(started):
+    import pendulum
+
+    slot = latest_slot(pendulum.datetime(2026, 11, 25, 5, tz="UTC"), local(started))
+    assert type(slot) is datetime
+    assert slot == local(started).replace(hour=6, second=0)
+
+
 def test_of_the_runs_missed_in_days_of_downtime_one_does_the_work(tmp_path):
     settings = Settings(home=tmp_path)
     settings.make_folders()

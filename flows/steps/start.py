@@ -34,9 +34,9 @@ def latest_slot(scheduled: datetime, started: datetime) -> datetime:
     `scheduled` is when that run was to start: at this time of each local day the schedule wants one. A run that
     waited for days finds a later slot than its own.
     """
-    slot = scheduled.astimezone(LOCAL)
-    by = started.astimezone(LOCAL)
-    days = (by.date() - slot.date()).days - (by.timetz().replace(tzinfo=None) < slot.timetz().replace(tzinfo=None))
+    # Of the plain kind: with the datetimes that schedulers hand out, adding days may lose the zone.
+    slot, by = (datetime.fromtimestamp(at.timestamp(), LOCAL) for at in (scheduled, started))
+    days = (by.date() - slot.date()).days - (by.time() < slot.time())
     return slot + timedelta(days=max(days, 0))
 
 
