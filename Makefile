@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_HOME := data/demo
 EXAMPLES ?= 12
+FUZZ ?= 2000
 
-.PHONY: demo docs test test-properties test-prefect lint lock clean help
+.PHONY: demo docs test test-properties test-prefect test-fuzz test-mutants lint sbom lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -42,9 +43,19 @@ docs: $(READY)  ## Write every table, its columns, owners and lineage as one pag
 		--target-path $(CURDIR)/build/docs --log-path $(CURDIR)/build/docs
 	@echo "build/docs/static_index.html"
 
+test-fuzz: $(READY)  ## Land damaged deliveries, other ones each time (FUZZ=2000).
+	CALLFREE_FUZZ=$(FUZZ) $(BIN)/python -m pytest --quiet tests/test_bad_input.py -k whatever_comes
+
+test-mutants: $(READY)  ## Plant bugs, one at a time; the tests must catch every one.
+	$(BIN)/python tests/mutants/run.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+sbom: $(READY)  ## Write the bill of materials from the lock file (sbom.cdx.json, CycloneDX).
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --index-url "" \
+		--output-reproducible --output-file sbom.cdx.json
 
 lock:  ## Pin the dependencies anew (needs uv).
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -1,6 +1,8 @@
 """What gets out of a home and who gets at it: SQL stays inside, files are for their owner, or for one group."""
 
+import csv
 import grp
+import io
 import os
 import stat
 from datetime import date
@@ -191,3 +193,33 @@ def test_a_group_that_the_owner_is_not_in_is_told(tmp_path, monkeypatch):
     with pytest.raises(CallfreeError, match="cannot be given to the group of CALLFREE_GROUP"):
         with lock(settings, "a test"):
             pass
+
+
+# --- Spreadsheets -------------------------------------------------------------------------------------------------
+
+FORMULAS = (
+    "=cmd|' /C calc'!A0", "+1@example.org", "-2+3@example.org", "@SUM(1+1)", "\t=1", " =1", "\r=1", "a;=1", "a\n+1",
+    "\uff1d1",
+)  # fmt: skip
+HARMLESS = ("anna@example.org", '"a, b"@example.org', "a-b+c=d@example.org", "'=1", "0@example.org")
+
+
+def test_an_address_that_a_spreadsheet_would_run_is_in_no_file_and_reported(tmp_path):
+    home = Home(tmp_path)
+    waves = home.settings.policy / "waves.csv"
+    waves.write_text(waves.read_text().replace("2,0,s", "50,0,s"))
+    rows = "".join(
+        f"{number:02d},+4917112345{number:02d},{quoted(email)},o2,M,active,true,,2017-06-01T08:00:00+02:00\n"
+        for number, email in enumerate(FORMULAS + HARMLESS)
+    )
+    home.deliver_until(date(2017, 7, 1), subscribers=rows)
+    home.deliver_until(date(2017, 7, 2))
+    assert home.run(date(2017, 7, 2)) == 0
+    invited = csv.DictReader(io.StringIO(home.outbox["invitations/invitations_w.csv"].decode(), newline=""))
+    assert [line["email"] for line in invited] == list(HARMLESS)
+    assert home._subjects("withheld_address") == {f"{number:02d}" for number in range(len(FORMULAS))}
+    assert len(home.draws["w"]) == len(FORMULAS) + len(HARMLESS)
+
+
+def quoted(email: str) -> str:
+    return '"' + email.replace('"', '""') + '"'

@@ -28,6 +28,7 @@ KINDS = {
     "unknown_columns": "unknown columns not loaded",
     "smaller_than_usual": "deliveries much smaller than usual",
     "larger_than_usual": "deliveries much larger than usual",
+    "withheld_address": "members not in the invitation file: their address is a spreadsheet's formula",
     "waived_but_delivered": "deliveries that came although waived",
 }
 

@@ -14,7 +14,7 @@ from flows.steps.warehouse import Connection, connect, rows
 _NAMED_KINDS = (
     "parked_grant", "overpaid_grant", "lapsed_enrolment", "overdue_wave", "memberless_wave", "unknown_line",
     "unknown_outcome", "unknown_ack", "contradicting_ack", "waived_but_delivered",
-    "smaller_than_usual", "larger_than_usual",
+    "smaller_than_usual", "larger_than_usual", "withheld_address",
 )  # fmt: skip
 _NAMED_LIMIT = 20
 # As long as one of these lasts, a run ends with 3.

@@ -203,6 +203,20 @@ found as (
 
     union all
 
+    -- Not named in the invitation file: whoever opens it in a spreadsheet would run the address.
+    select
+        'withheld_address' as kind,
+        members.subscriber_id as subject,
+        members.subscriber_id,
+        members.invite_on as first_on,
+        1 as item_count,
+        null as volume_mb
+    from {{ ref('int_members') }} as members
+    inner join {{ ref('int_subscribers') }} as subscribers on members.subscriber_id = subscribers.subscriber_id
+    where members.arm = 'treatment' and {{ is_formula('subscribers.email') }}
+
+    union all
+
     select
         'waived_but_delivered' as kind,
         days.feed || ' ' || days.day as subject,

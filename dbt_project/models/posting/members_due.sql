@@ -10,6 +10,7 @@ select
             draw.arm = 'treatment'
             and subscribers.status = 'active'
             and subscribers.has_marketing_consent
+            and not {{ is_formula('subscribers.email') }}
             then subscribers.email
     end as invitation_email
 from {{ ref('int_draw') }} as draw
