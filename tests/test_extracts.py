@@ -141,7 +141,7 @@ def test_an_unknown_column_is_told_and_not_read(tmp_path):
 def test_a_record_with_the_wrong_number_of_fields_is_set_aside_under_its_number(tmp_path):
     records, tally = read(tmp_path, (HEADER + "\na,b,c\n\r\nd,e\ng,h,i\n,,,\n\nj\rk\n").encode())
     assert sorted(records) == [1, 3]
-    assert [(number, extracts.fields_of(text)) for number, text in tally.misfits] == [
+    assert [(number, extracts.fields_of(text)) for number, text in tally.misfits()] == [
         (2, ["d", "e"]),
         (4, ["", "", "", ""]),
         (5, ["j\rk"]),
@@ -199,7 +199,7 @@ def test_a_table_comes_through_wherever_its_chunks_are_cut(
     by_csv_module = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
     assert [list(record) for record in table] == by_csv_module[1:]
     assert records == {n: (a, b, None, c) for n, (a, b, c) in enumerate(table, 1)}
-    assert (tally.record_count, tally.misfits) == (len(table), [])
+    assert (tally.record_count, tally.misfit_count) == (len(table), 0)
 
 
 @settings(max_examples=400, deadline=None)
@@ -221,7 +221,7 @@ def test_any_text_at_all_is_read_or_rejected_as_the_reference_does(tmp_path_fact
             assert expected is None
             return
     found = {number: [a, b, c] for number, (a, b, _, c) in records.items()}
-    found |= {number: extracts.fields_of(line) for number, line in tally.misfits}
+    found |= {number: extracts.fields_of(line) for number, line in tally.misfits()}
     assert found == expected
     assert tally.record_count == len(expected)
 
@@ -432,6 +432,16 @@ def test_a_parquet_file_damaged_anywhere_is_rejected_or_read_and_never_more(tmp_
             continue
         read_wrong += records != sound
     assert read_wrong == 0
+
+
+def test_a_parquet_file_that_hides_how_much_it_unpacks_to_is_stopped(tmp_path):
+    """One long text in a dictionary, named by every row: the file's own figure counts it once."""
+    long = pa.array(["x" * 10_000]).dictionary_encode().take(pa.array([0] * 40_000))
+    content = parquet({name: pa.array(value * 40_000) for name, value in TEXTS.items()} | {"reason": long})
+    assert len(content) < 100_000
+    assert reason(tmp_path, content, "parquet", max_bytes=50_000_000).startswith(
+        "it unpacks to more than 50000000 bytes"
+    )
 
 
 def test_a_parquet_file_that_unpacks_to_more_than_the_limit_is_rejected(tmp_path):

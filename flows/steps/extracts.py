@@ -20,9 +20,12 @@ from isal import igzip, isal_zlib
 
 from flows.steps.feeds import Column, DeliveryName, Feed
 
-CHUNK_BYTES = 16 * 1024**2
+CHUNK_BYTES = 4 * 1024**2
 # A quote that is never closed would otherwise draw the whole file into memory.
 LONGEST_RECORD_BYTES = 64 * 1024**2
+
+# A small page can stand for a long text in every row.
+_PARQUET_ROWS = 16_384
 
 LF, CR, QUOTE, COMMA = b'\n\r",'
 
@@ -38,8 +41,23 @@ class Tally:
     # Records counted from the line ends, independently of the parser.
     record_count: int = 0
     unknown_columns: tuple[str, ...] = ()
-    # Records with the wrong number of fields: number and text.
-    misfits: list[tuple[int, str]] = field(default_factory=list)
+    # Records with the wrong number of fields, in pieces: number and text. A file may have a million of them.
+    _misfits: list[tuple[np.ndarray, pa.StringArray]] = field(default_factory=list)
+
+    def set_aside(self, record_no: np.ndarray, texts: list[str]) -> None:
+        """Keep records with the wrong number of fields."""
+        if texts:
+            self._misfits.append((record_no, pa.array(texts, pa.string())))
+
+    @property
+    def misfit_count(self) -> int:
+        return sum(len(record_no) for record_no, _ in self._misfits)
+
+    def misfits(self) -> Iterator[tuple[int, str]]:
+        """Number and text of each record with the wrong number of fields."""
+        for record_no, texts in self._misfits:
+            for number, text in zip(record_no, texts, strict=True):
+                yield int(number), text.as_py()
 
 
 def batch_schema(feed: Feed) -> pa.Schema:
@@ -88,7 +106,7 @@ def _read_csv(path: Path, name: DeliveryName, feed: Feed, max_bytes: int, tally:
                 raise BadDelivery("its records cannot be told apart")
             misfit_numbers = np.array([number for number, _ in misfits], np.int64)
             record_no = np.delete(np.arange(first, first + count, dtype=np.int32), misfit_numbers - 1)
-            tally.misfits += [(first + number - 1, text) for number, text in misfits]
+            tally.set_aside(misfit_numbers + first - 1, [text for _, text in misfits])
             yield record_no, table
     if header is None:
         _check_header([], feed)
@@ -107,8 +125,12 @@ def _inflated(file: BinaryIO, form: str, max_bytes: int) -> Iterator[bytes]:
             return
         total += len(chunk)
         if total > max_bytes:
-            raise BadDelivery(f"it unpacks to more than {max_bytes} bytes (CALLFREE_MAX_DELIVERY_BYTES)")
+            raise _too_large(max_bytes)
         yield chunk
+
+
+def _too_large(max_bytes: int) -> BadDelivery:
+    return BadDelivery(f"it unpacks to more than {max_bytes} bytes (CALLFREE_MAX_DELIVERY_BYTES)")
 
 
 def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -276,11 +298,16 @@ def _read_parquet(path: Path, name: DeliveryName, feed: Feed, max_bytes: int, ta
             _check_type(column, file.schema_arrow.field(column.name).type)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         if sum(group.total_byte_size for group in groups) > max_bytes:
-            raise BadDelivery(f"it unpacks to more than {max_bytes} bytes (CALLFREE_MAX_DELIVERY_BYTES)")
-        for batch in file.iter_batches(columns=[column.name for column in columns]):
+            raise _too_large(max_bytes)
+        unpacked = 0
+        for batch in file.iter_batches(columns=[column.name for column in columns], batch_size=_PARQUET_ROWS):
             first = tally.record_count + 1
             tally.record_count += batch.num_rows
             texts = [_as_text(batch.column(index)) for index in range(len(columns))]
+            # What the file says of its own size may be a lie, or count a text once that stands in every row.
+            unpacked += sum(text.nbytes for text in texts)
+            if unpacked > 2 * max_bytes:
+                raise _too_large(max_bytes)
             table = pa.table(texts, names=[column.name for column in columns])
             yield np.arange(first, first + batch.num_rows, dtype=np.int32), table
         if tally.record_count != file.metadata.num_rows:

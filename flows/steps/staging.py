@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,7 +112,7 @@ class Stage:
             ).fetchall()
         )
         return {
-            number: Staged(tally.record_count, rejected.get(number, 0) + len(tally.misfits), self._bad.get(number))
+            number: Staged(tally.record_count, rejected.get(number, 0) + tally.misfit_count, self._bad.get(number))
             for number, tally in self._tallies.items()
         }
 
@@ -120,7 +121,8 @@ class Stage:
         found = self._connection.execute(
             "select record_no, problem from staged where delivery_id = ? and problem is not null", [delivery_id]
         ).fetchall()
-        found += [(number, _MISFIT) for number, _ in self._tallies[delivery_id].misfits]
+        misfits = islice(self._tallies[delivery_id].misfits(), limit)
+        found += [(number, _MISFIT) for number, _ in misfits]
         return [{"record": number, "reason": reason} for number, reason in sorted(found)[:limit]]
 
     def load(self, delivery_ids: list[int]) -> None:
@@ -139,14 +141,14 @@ class Stage:
             " where problem is not null and list_contains(?, delivery_id)",
             [self._feed.name, delivery_ids],
         )
-        misfits = [
+        misfits = (
             (number, self._feed.name, record_no, _MISFIT, extracts.fields_of(text))
             for number in delivery_ids
-            for record_no, text in self._tallies[number].misfits
-        ]
-        if misfits:
-            columns = ("delivery_id", "feed", "record_no", "reason", "fields")
-            table = pa.table(dict(zip(columns, map(list, zip(*misfits, strict=True)), strict=True)))
+            for record_no, text in self._tallies[number].misfits()
+        )
+        columns = ("delivery_id", "feed", "record_no", "reason", "fields")
+        while piece := list(islice(misfits, _MISFITS_A_PIECE)):
+            table = pa.table(dict(zip(columns, map(list, zip(*piece, strict=True)), strict=True)))
             self._connection.register("misfits", table)
             execute("insert into raw.rejected_rows select * from misfits")
             self._connection.unregister("misfits")
@@ -178,6 +180,7 @@ class Stage:
 
 
 _MISFIT = "wrong number of fields"
+_MISFITS_A_PIECE = 10_000
 
 
 # --- The SQL of one feed ------------------------------------------------------------------------------------------
