@@ -87,7 +87,11 @@ def test_the_manifest_comes_after_its_file_and_the_mark_after_the_manifest(home,
         ledger, "record_publication", lambda connection, name: (done.append(f"mark {name}"), record(connection, name))
     )
     assert run_day(home.settings, date(2017, 7, 3)).posting.grant_count == 1
-    assert done == ["grants_20170703_01.csv", "grants_20170703_01.manifest.json", "mark grants_20170703_01.csv"]
+    assert [what for what in done if "grants_2" in what] == [
+        "grants_20170703_01.csv",
+        "grants_20170703_01.manifest.json",
+        "mark grants_20170703_01.csv",
+    ]
 
 
 def test_a_file_that_would_not_be_what_was_posted_is_not_published(home):
