@@ -30,8 +30,16 @@ _LOOK = {
     "font": "system-ui, sans-serif",
     "background": None,
     "view": {"stroke": None},
-    "axis": {**_TEXT, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "labelLimit": 170, "titlePadding": 6},
-    "legend": {**_TEXT, "orient": "top", "title": None, "columns": 4, "symbolSize": 120},
+    "axis": {
+        **_TEXT,
+        "gridColor": GRID,
+        "domainColor": GRID,
+        "tickColor": GRID,
+        "labelLimit": 170,
+        "titlePadding": 6,
+        "labelOverlap": True,
+    },
+    "legend": {**_TEXT, "orient": "top", "title": None, "columns": 4, "symbolSize": 120, "symbolOpacity": 1},
 }
 
 Rows = Sequence[Mapping[str, Any]]
@@ -102,7 +110,7 @@ def _is_large(rows: Rows) -> bool:
 def dots(rows: Rows, x_title: str, limit: float) -> str:
     """One dot a row (label, value), between two lines that it should not cross."""
     reach = max(0.3, *(abs(row["value"]) * 1.1 for row in rows))
-    x = _number("value", scale={"domain": [-reach, reach]}, axis={"title": x_title, "tickCount": 5})
+    x = _number("value", scale={"domain": [-reach, reach]}, axis={"title": x_title, "tickCount": 3})
     return _svg(
         60 + 20 * len(rows),
         rows,
