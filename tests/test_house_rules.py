@@ -209,3 +209,15 @@ def test_the_command_line_comes_up_without_the_heavy_libraries():
 def test_the_steps_of_a_run_come_up_without_dbt_prefect_and_great_expectations():
     heavy = ["prefect", "dbt", "great_expectations"]
     assert loaded_with("flows.steps.run", heavy) == "[]\n"
+
+
+PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_and_every_module_that_a_page_names_is_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    missing += [name for name in re.findall(r"`(flows/[\w/]+\.py)`", text) if not (PROJECT / name).exists()]
+    assert missing == []
