@@ -1,6 +1,8 @@
 """Those who ask: care, analysts and billing, in a home that has lived a quarter of the pilot."""
 
+import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -274,6 +276,35 @@ def test_many_read_the_marts_while_a_run_replaces_them(home, tmp_path):
         count, *days = said.split()
         assert int(count) > 5
         assert days[-1] == "2017-10-11"
+
+
+def test_the_metrics_of_the_pilot_can_be_asked_for(home, tmp_path):
+    project = shutil.copytree(PROJECT / "semantics", tmp_path / "semantics")
+    environment = os.environ | {
+        "CALLFREE_MARTS": str(home.settings.marts),
+        "CALLFREE_METRICS": str(tmp_path / "metrics.duckdb"),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    tools = Path(sys.executable).parent
+
+    def tool(*command: str) -> None:
+        done = subprocess.run(
+            [tools / command[0], *command[1:]], cwd=project, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    tool("dbt", "build", "--quiet", "--no-version-check")
+    asked = "enrolment_rate,contacts_per_member,granted_mb,call_free_quarters_share"
+    tool("mf", "query", "--metrics", asked, "--group-by", "member__arm", "--csv", str(tmp_path / "found.csv"))
+    with open(tmp_path / "found.csv", newline="") as file:
+        found = {row["member__arm"]: row for row in csv.DictReader(file)}
+    of_treatment = {name: float(value) for name, value in found["treatment"].items() if name != "member__arm"}
+    # Three members, two of them enrolled, one call, two welcomes of which one was rejected and posted again, one month.
+    assert of_treatment == pytest.approx(
+        {"enrolment_rate": 2 / 3, "contacts_per_member": 1 / 3, "granted_mb": 1300, "call_free_quarters_share": 1 / 2}
+    )
 
 
 # --- Billing ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,2 @@
+-- One row per row of the published mart.
+select * from {{ source('published', 'contacts') }}
