@@ -9,7 +9,7 @@ DEMO_HOME := data/demo
 EXAMPLES ?= 12
 FUZZ ?= 2000
 
-.PHONY: demo docs test test-properties test-prefect test-fuzz test-mutants lint sbom lock clean help
+.PHONY: demo docs test test-properties test-prefect test-fuzz test-mutants test-pilots lint sbom lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -48,6 +48,9 @@ test-fuzz: $(READY)  ## Land damaged deliveries, other ones each time (FUZZ=2000
 
 test-mutants: $(READY)  ## Plant bugs, one at a time; the tests must catch every one.
 	$(BIN)/python tests/mutants/run.py
+
+test-pilots: $(READY)  ## Draw 4000 pilots with a known effect, 4000 without one: do the intervals hold?
+	CALLFREE_PILOTS=4000 $(BIN)/python -m pytest --quiet tests/test_kpi_worlds.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
