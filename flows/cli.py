@@ -148,6 +148,8 @@ def main(context: click.Context, debug: bool, log: str) -> None:
       CALLFREE_PAGES_URL            where a browser finds reports/, for the links on a run's page (default: none)
       CALLFREE_ALERT_WEBHOOK        alerts of the schedule are posted there, as JSON (default: nowhere)
       CALLFREE_ALERT_EMAIL          and mailed there: mailto://mail.example?from=a@example&to=b@example
+      CALLFREE_BACKUPS              where copies of the ledger are kept (default: backups/ in the home)
+      CALLFREE_KEEP_BACKUPS         so many of them (default: 14)
 
     \b
     What the report reckons with; lists as JSON:
@@ -422,16 +424,65 @@ def deploy() -> None:
         click.echo(line)
 
 
+@main.command()
+@_told
+def backup() -> None:
+    """Copy the ledger, verify the copy, and say which copies there are.
+
+    Every run and every operator's word does so by itself. The latest CALLFREE_KEEP_BACKUPS are kept, with a manifest
+    each.
+    """
+    from flows.errors import guarded
+    from flows.steps.backups import back_up, copies
+    from flows.steps.home import lock
+    from flows.steps.ledger_growth import check_ledger
+
+    settings = _settings()
+    with lock(settings, "callfree backup"), guarded("backup"):
+        check_ledger(settings)
+        back_up(settings)
+        for copy in copies(settings):
+            rows = copy.growth.rows
+            click.echo(f"{copy.path.name}: {rows['batches']} grant files, {rows['deliveries']} deliveries")
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--replace", is_flag=True, help="Even where the ledger is whole and knows more.")
+@click.option("--void", is_flag=True, help="Files that went out and that the copy does not know are void.")
+@_told
+def restore(name: str | None, replace: bool, void: bool) -> None:
+    """Bring back the ledger from the latest good copy, or from the one named.
+
+    Deliveries that the copy does not know go back into the inbox. A copy that does not know files that went out is
+    refused: say --void only when billing has agreed not to book them. What was there is kept among the copies.
+    """
+    from flows.errors import guarded
+    from flows.steps.home import lock
+    from flows.steps.restoring import restore as restore_ledger
+    from flows.steps.status import refresh_status
+
+    settings = _settings()
+    with lock(settings, "callfree restore"), guarded("restore"):
+        for line in restore_ledger(settings, name, replace, void).lines():
+            click.echo(line)
+        refresh_status(settings)
+
+
 def _word(say: Callable[[Any], str]) -> None:
     """An operator's word, said while nobody else works on the home; the status tells it at once."""
     from flows.errors import guarded
+    from flows.steps.backups import back_up
     from flows.steps.home import lock
+    from flows.steps.ledger_growth import check_ledger
     from flows.steps.status import refresh_status
 
     settings = _settings()
     with lock(settings, "an operator's command"), guarded("the command"):
+        check_ledger(settings)
         click.echo(say(settings))
         refresh_status(settings)
+        back_up(settings)
 
 
 def _flow_module(name: str, settings: Any) -> Any:

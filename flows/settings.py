@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     # The budget of a run. Without a number: all that the policy can ever owe to all members drawn.
     max_grants_per_run: int | None = Field(default=None, ge=0)
     max_mb_per_run: int | None = Field(default=None, ge=0)
+    # Where copies of the ledger are kept, best on another disk; without it in the home folder.
+    backups: Path | None = None
+    keep_backups: int = Field(default=14, ge=1)
     eur_per_mb: float = Field(default=0.001, ge=0, allow_inf_nan=False)
     eur_per_contact: float = Field(default=5, ge=0, allow_inf_nan=False)
     # Where a browser finds `reports/`, for the links on a run's page; `callfree up` serves them itself.
@@ -109,6 +112,21 @@ class Settings(BaseSettings):
     @property
     def metrics(self) -> Path:
         return self._below_home("published", "metrics.prom")
+
+    @property
+    def backups_folder(self) -> Path:
+        """Copies of the ledger."""
+        return (self.backups or self._below_home("backups")).absolute()
+
+    @property
+    def ledger_note(self) -> Path:
+        """How far the ledger has come: it outlives the ledger."""
+        return self._below_home("published", "ledger_note.json")
+
+    @property
+    def restoring(self) -> Path:
+        """There while a restore goes on."""
+        return self._below_home(".restoring")
 
     @property
     def lock(self) -> Path:

@@ -15,8 +15,8 @@ from flows.steps.warehouse import connect
 class PipelineHome:
     """One installation below a folder, run step by step without Prefect and without the command line."""
 
-    def __init__(self, path: Path, policy_dir: Path) -> None:
-        self.settings = Settings(home=path, policy=policy_dir)
+    def __init__(self, path: Path, policy_dir: Path, **settings) -> None:
+        self.settings = Settings(home=path, policy=policy_dir, **settings)
         self.settings.make_folders()
 
     # --- What others do -------------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from flows.errors import masked
 from flows.settings import Settings
-from flows.steps import ledger
+from flows.steps import crash_points, ledger
 from flows.steps.feeds import DIGEST_SUFFIX, DeliveryName, is_not_yet, parse_name
 from flows.steps.files import free_name, move, put_beside, sha256_of, write_whole
 from flows.steps.ledger import Delivery
 
 REASON_SUFFIX = ".reason.json"
+_SINCE = ".since"
 
 
 @dataclass
@@ -69,15 +70,19 @@ class Arrival:
 # --- Before the verdict -------------------------------------------------------------------------------------------
 
 
-def claim(settings: Settings, business_date: date) -> list[Arrival]:
+def claim(settings: Settings, business_date: date, last_known: int) -> list[Arrival]:
     """Take the files that this run looks at out of the inbox; those bad at first sight have their verdict.
 
-    A file whose name is claimed already waits for the next call.
+    A file whose name is claimed already waits for the next call. The number of the last delivery is noted beside
+    them: only a later one can be about what is claimed, the same bytes may have been judged before.
     """
     settings.claimed.mkdir(mode=0o700, exist_ok=True)
+    crash_points.passed("the folder of claimed files is there")
+    write_whole(settings.claimed / _SINCE, [str(last_known).encode()])
     for path in sorted(settings.inbox.iterdir()):
         if _is_looked_at(path, business_date) and not os.path.lexists(settings.claimed / path.name):
             path.rename(settings.claimed / path.name)
+            crash_points.passed("a file is claimed")
     arrivals = []
     for path in sorted(settings.claimed.iterdir()):
         if path.name.endswith(DIGEST_SUFFIX) or not _is_looked_at(path, business_date):
@@ -85,6 +90,7 @@ def claim(settings: Settings, business_date: date) -> list[Arrival]:
         beside = settings.inbox / (path.name + DIGEST_SUFFIX)
         if os.path.isfile(beside):  # Path.is_file stops at a name that is too long
             beside.rename(settings.claimed / beside.name)
+            crash_points.passed("a digest is claimed")
         arrival = Arrival(path, path.name, parse_name(path.name))
         if arrival.parsed is None:
             arrival.reject("its name is malformed: expected <feed>_<YYYYMMDD>.csv, .csv.gz or .parquet")
@@ -113,9 +119,9 @@ def _is_looked_at(path: Path, business_date: date) -> bool:
 
 def check_digest(arrival: Arrival) -> None:
     """The digest of the file, and whether the one that was sent beside it matches."""
-    if not stat.S_ISREG(arrival.path.lstat().st_mode):
+    arrival.sha256 = _digest_of(arrival.path)
+    if arrival.sha256 is None:
         return
-    arrival.sha256 = sha256_of(arrival.path)
     beside = arrival.path.with_name(arrival.path.name + DIGEST_SUFFIX)
     if not arrival.verdict and os.path.isfile(beside) and _digest_in(beside) != arrival.sha256:
         arrival.reject("its digest does not match the .sha256 file beside it")
@@ -200,25 +206,27 @@ def clear(path: Path, delivery: Delivery, settings: Settings) -> None:
     if os.path.isfile(beside):
         if delivery.verdict in ("accepted", "repeated"):
             beside.unlink()
+            crash_points.passed("a digest is cleared")
         else:
             move(beside, target.with_name(target.name + DIGEST_SUFFIX))
     if delivery.sha256 is None:
         move(path, target)
     else:
         path.unlink(missing_ok=True)
+        crash_points.passed("a file is cleared")
 
 
 def recover_claimed(settings: Settings, history: list[Delivery]) -> None:
     """Put right what a landing that did not end left claimed: judged files go, others return to the inbox."""
     if not settings.claimed.is_dir():
         return
-    latest = {delivery.file_name: delivery for delivery in history}
+    since = _claimed_since(settings)
+    latest = {delivery.file_name: delivery for delivery in history if delivery.delivery_id > since}
     for path in sorted(settings.claimed.iterdir()):
-        if path.name.endswith(DIGEST_SUFFIX):
+        if path.name.endswith(DIGEST_SUFFIX) or is_not_yet(path.name):
             continue
         known = latest.get(safe_name(path.name))
-        is_file = stat.S_ISREG(path.lstat().st_mode)
-        if known and is_file and known.sha256 == sha256_of(path):
+        if known and known.sha256 == _digest_of(path):
             clear(path, known, settings)
         else:
             _give_back(path, settings)
@@ -227,8 +235,23 @@ def recover_claimed(settings: Settings, history: list[Delivery]) -> None:
             path.with_name(path.name.removesuffix(DIGEST_SUFFIX))
         ):
             path.unlink()
-    if not any(settings.claimed.iterdir()):
+            crash_points.passed("a digest without its file is cleared")
+    if all(is_not_yet(path.name) for path in settings.claimed.iterdir()):
+        for path in list(settings.claimed.iterdir()):
+            path.unlink()
+            crash_points.passed("the note of the claim is cleared")
         settings.claimed.rmdir()
+
+
+def _claimed_since(settings: Settings) -> int:
+    """The number of the last delivery when the files were claimed."""
+    note = settings.claimed / _SINCE
+    return int(note.read_text()) if note.is_file() else 0
+
+
+def _digest_of(path: Path) -> str | None:
+    """The digest of a file; what is none has none."""
+    return sha256_of(path) if stat.S_ISREG(path.lstat().st_mode) else None
 
 
 def _give_back(path: Path, settings: Settings) -> None:
@@ -239,7 +262,9 @@ def _give_back(path: Path, settings: Settings) -> None:
     # The digest goes first: a file without its digest would be believed.
     if os.path.isfile(beside):
         beside.rename(settings.inbox / beside.name)
+        crash_points.passed("a digest is given back")
     path.rename(settings.inbox / path.name)
+    crash_points.passed("a file is given back")
 
 
 def drop_late_digests(settings: Settings, history: list[Delivery]) -> None:
@@ -266,6 +291,7 @@ def tidy_held(settings: Settings, history: list[Delivery], refused: set[int]) ->
         for suffix in leftovers:
             if delivery.delivery_id in judged:
                 _with(place, suffix).unlink()
+                crash_points.passed("a held file is cleared")
             else:
                 move(_with(place, suffix), settings.rejected / (name + suffix))
 

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from flows.errors import CallfreeError
 from flows.settings import Settings
+from flows.steps import crash_points
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def _held(settings: Settings, purpose: str) -> Iterator[None]:
     try:
         since = datetime.now().isoformat(sep=" ", timespec="seconds")
         holder.write_text(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
+        crash_points.passed("the home is locked")
         yield
     finally:
         file_lock.release()

@@ -43,7 +43,7 @@ def land(settings: Settings, business_date: date) -> Landing:
         # Deliveries that an operator accepted are loaded before the inbox is read.
         _land(settings, business_date, _accepted_by_operator(settings, business_date))
         # Once more for what senders have put there meanwhile.
-        while arrivals := places.claim(settings, business_date):
+        while arrivals := places.claim(settings, business_date, last_delivery(settings)):
             _land(settings, business_date, arrivals)
     except Exception:
         _settle(settings)

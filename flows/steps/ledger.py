@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from flows.errors import CallfreeError
 from flows.settings import Settings
-from flows.steps import outgoing
+from flows.steps import crash_points, outgoing
 from flows.steps.policy import Policy, UsedRows
-from flows.steps.warehouse import Connection, connect, rows, transaction
+from flows.steps.warehouse import Connection, connect, connect_to_read, rows, transaction
 
 _SCHEMA = """
 create table if not exists deliveries (
@@ -155,6 +156,13 @@ def open_ledger(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def open_copy(path: Path) -> Iterator[Connection]:
+    """A copy of the ledger, to be read only."""
+    with connect_to_read(path) as connection:
+        yield connection
+
+
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
@@ -267,6 +275,14 @@ def is_published(connection: Connection, file_name: str) -> bool:
     return found.fetchone() is not None
 
 
+def files_out(connection: Connection) -> list[tuple[str, str | None]]:
+    """Every file that the ledger makes: its name, and its digest where it is recorded."""
+    return connection.execute(
+        "select file_name, sha256 from batches"
+        " union all select 'invitations_' || wave_id || '.csv', null from draws order by all"
+    ).fetchall()
+
+
 def used_policy(connection: Connection) -> UsedRows:
     """The policy rows that are fixed, as recorded."""
     found = connection.execute("select policy_file, row_key, content from policy_rows").fetchall()
@@ -298,6 +314,7 @@ def record_decision(connection: Connection, kind: str, reason: str, **about) -> 
         f"insert into decisions ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
         [number, kind, reason, _now(), *about.values()],
     )
+    crash_points.passed("a decision is recorded")
 
 
 def record_held_batch(connection: Connection, held: HeldBatch) -> None:
@@ -441,3 +458,4 @@ def _post_run(connection: Connection, policy: Policy, business_date: date) -> No
 def record_publication(connection: Connection, file_name: str) -> None:
     """Mark a file as published: it stands, and so does its manifest where it has one. Once is enough."""
     connection.execute("insert into publications values (?, ?) on conflict do nothing", [file_name, _now()])
+    crash_points.passed("a file is marked as published")

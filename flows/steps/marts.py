@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from flows.settings import Settings
+from flows.steps import crash_points
 from flows.steps.files import let_the_group_read, sync_folder
 from flows.steps.warehouse import Connection, attach, connect, rows
 
@@ -34,6 +35,7 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
             [SCHEMA],
         ).fetchall():
             connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
+        crash_points.passed("the marts are copied")
         connection.execute(
             "create table published.main.run as select business_date, is_current from intermediate.int_run"
         )
@@ -44,7 +46,9 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     os.fsync(descriptor)
     os.close(descriptor)
     let_the_group_read(beside)
+    crash_points.passed("the marts are durable beside their name")
     os.replace(beside, settings.marts)
+    crash_points.passed("the marts have their name")
     sync_folder(settings.published)
     return tuple(news)
 
@@ -99,4 +103,5 @@ def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:
     connection.execute(
         "create or replace table raw.known_exceptions as select kind, subject, item_count from marts.exceptions"
     )
+    crash_points.passed("the exceptions are known")
     return found

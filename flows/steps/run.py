@@ -6,10 +6,11 @@ from contextlib import suppress
 from datetime import date
 from typing import Any
 
-from flows.errors import CallfreeError, guarded
+from flows.errors import CallfreeError, WrongUsage, guarded
 from flows.settings import Settings
-from flows.steps import status
+from flows.steps import crash_points, status
 from flows.steps.as_of import keep_ledger
+from flows.steps.backups import back_up
 from flows.steps.billing_page import write_billing_page
 from flows.steps.budget import require_budget
 from flows.steps.corrections import find_corrections
@@ -18,12 +19,14 @@ from flows.steps.home import lock
 from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
 from flows.steps.landing import land, landing_since, last_delivery, restore
 from flows.steps.ledger import latest_run, open_ledger, post
+from flows.steps.ledger_growth import check_ledger
 from flows.steps.marts import publish_marts
 from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import publish
 from flows.steps.start import check_date, check_policy, now
 from flows.steps.transform import derive
+from flows.steps.warehouse import read_through
 
 log = logging.getLogger("callfree")
 
@@ -51,6 +54,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
     began_at, seconds = now(), {}
     call = timed(call, seconds)
     with lock(settings, f"callfree run for {business_date}"):
+        plainly(check_ledger, settings)
         plainly(check_date, settings, business_date)
         try:
             policy = plainly(check_policy, settings)
@@ -63,6 +67,9 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             call(require_batch, settings, business_date)
             plainly(require_budget, settings, business_date)
             posting = call(post, settings, business_date, policy)
+            # Nothing goes out of which there is no copy, unless the copy cannot be made: then the run fails below.
+            with suppress(CallfreeError):
+                plainly(back_up, settings)
             published = left_over + call(publish, settings)
             plainly(keep_ledger, settings)
             kpis = call(publish_kpis, settings, business_date)
@@ -70,13 +77,17 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             plainly(write_billing_page, settings)
             corrections = plainly(find_corrections, settings)
             written = plainly(status.write_status, settings, began_at, now())
+            plainly(back_up, settings)
             landing = plainly(landing_since, settings, last_known)
             plainly(write_metrics, settings, written, seconds, landing.loaded_rows)
         except Exception as error:
+            told = error if isinstance(error, WrongUsage) else _damage_behind(settings, error)
             # On a full disk the error itself matters more than its note in the status.
-            with suppress(OSError, CallfreeError):
-                write_metrics(settings, status.write_failure(settings, business_date, error), seconds, None)
-            raise
+            with suppress(Exception):
+                write_metrics(settings, status.write_failure(settings, business_date, told), seconds, None)
+            if told is error:
+                raise
+            raise told from error
         return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
 
 
@@ -88,14 +99,27 @@ def _make_up_for_kpis(settings: Settings) -> None:
         log.warning("The KPI file of the latest run is missing: %s", error)
 
 
+def _damage_behind(settings: Settings, error: Exception) -> Exception:
+    """The error that names a damaged database, where that is why a step failed: whatever stumbled over it."""
+    try:
+        for path in (settings.ledger, settings.warehouse):
+            if path.is_file():
+                read_through(path)
+    except CallfreeError as damage:
+        return damage
+    return error
+
+
 def rebuild(settings: Settings) -> date | None:
     """The warehouse anew from archive and ledger, and the marts from it. Returns the date it was derived for."""
     with lock(settings, "callfree rebuild"), guarded("rebuild"):
+        check_ledger(settings)
         with open_ledger(settings) as connection:
             latest = latest_run(connection)
         policy = check_policy(settings)
         for leftover in (settings.warehouse, settings.warehouse.with_name(settings.warehouse.name + ".wal")):
             leftover.unlink(missing_ok=True)
+            crash_points.passed("the warehouse is deleted")
         if latest is None:
             return None
         log.info("reading the archive ...")

@@ -7,6 +7,7 @@ from flows.errors import WrongUsage
 from flows.settings import Settings
 from flows.steps import ledger, policy
 from flows.steps.home import lock
+from flows.steps.ledger_growth import check_ledger
 from flows.steps.policy import Policy
 from flows.steps.status import read_status
 
@@ -80,6 +81,7 @@ def backfill_dates(settings: Settings, first: date, last: date, every: int) -> l
     if first > last:
         raise WrongUsage(f"{first} is after {last}.")
     with lock(settings, "callfree backfill"):
+        check_ledger(settings)
         check_date(settings, first)
         check_date(settings, last)
     dates = {first + timedelta(days=number) for number in range(0, (last - first).days + 1, every)} | {last}

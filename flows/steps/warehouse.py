@@ -7,8 +7,15 @@ from pathlib import Path
 import duckdb
 
 from flows.errors import CallfreeError
+from flows.steps import crash_points
 
 Connection = duckdb.DuckDBPyConnection
+
+# What helps when a file is damaged.
+_WAYS_OUT = {
+    "warehouse.duckdb": " callfree rebuild makes it anew.",
+    "ledger.duckdb": " If it is damaged, callfree restore brings back the latest good copy.",
+}
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
     except duckdb.Error as error:
         raise CallfreeError(
             f"{path.name} cannot be opened ({type(error).__name__}): another program holds it, or it is damaged."
-            + (" It can be deleted: the next run derives it anew." if path.name == "warehouse.duckdb" else "")
+            + _WAYS_OUT.get(path.name, "")
         ) from error
     try:
         connection.execute("set TimeZone = 'UTC'")
@@ -33,6 +40,7 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
         yield connection
     finally:
         connection.close()
+    crash_points.passed("a database is closed")
 
 
 def attach(connection: Connection, path: Path, alias: str, read_only: bool = False) -> None:
@@ -52,12 +60,15 @@ def _confine(connection: Connection, folder: Path) -> None:
 def transaction(connection: Connection) -> Iterator[None]:
     """All of the block, or nothing of it."""
     connection.execute("begin")
+    crash_points.passed("a transaction has begun")
     try:
         yield
     except BaseException:
         connection.execute("rollback")
         raise
+    crash_points.passed("a transaction is about to be committed")
     connection.execute("commit")
+    crash_points.passed("a transaction is committed")
 
 
 def rows(connection: Connection, sql: str, parameters: list | None = None) -> list[dict]:
@@ -65,3 +76,33 @@ def rows(connection: Connection, sql: str, parameters: list | None = None) -> li
     cursor = connection.execute(sql, parameters or [])
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+@contextmanager
+def connect_to_read(path: Path) -> Iterator[Connection]:
+    """A connection that cannot change the file. Raises CallfreeError when the file is damaged, whenever that shows."""
+    try:
+        with duckdb.connect(path, read_only=True) as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise CallfreeError(
+            f"{path.name} is damaged or cannot be read ({type(error).__name__}).{_WAYS_OUT.get(path.name, '')}"
+        ) from error
+
+
+def read_through(path: Path) -> dict[str, tuple[int, str]]:
+    """Every table of a file by its full name: its rows, and a checksum over them. Every byte in use is read.
+
+    The checksum has a meaning only within one version of DuckDB. Raises CallfreeError when the file is damaged.
+    """
+    with connect_to_read(path) as connection:
+        tables = connection.execute(
+            "select schema_name, table_name from duckdb_tables() where not internal order by all"
+        ).fetchall()
+        found = {}
+        for schema, table in tables:
+            count, checksum = connection.execute(
+                f'select count(*), coalesce(bit_xor(hash(rows_of)), 0) from "{schema}"."{table}" as rows_of'
+            ).fetchone()
+            found[f"{schema}.{table}"] = (count, str(checksum))
+        return found

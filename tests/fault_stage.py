@@ -1,0 +1,141 @@
+"""The stage of the faults: states of the small world, what is done in one, and how a disturbed home recovers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from fault_world import BUSY, FaultHome
+from faults import (
+    Snapshots,
+    assert_same,
+    dies_at,
+    in_a_child,
+    only_what_posting_needs,
+    points_of,
+    standing,
+    warm_up,
+)
+from flows.steps import gates, ledger, marts, publish, status, transform
+from flows.steps.home import lock
+from flows.steps.landing import land
+from flows.steps.run import plainly, run_day
+from flows.steps.start import check_policy
+
+Action = Callable[[FaultHome], object]
+
+# Each begins where the one before has ended, save those that name another.
+STATES = {
+    "until_the_draw": None,
+    "enrolled": "until_the_draw",
+    "until_the_busy_day": "enrolled",
+    "busy_morning": "until_the_busy_day",
+    "landed_and_derived": "busy_morning",
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is done in a state of the home and dies in it, and what is done then to recover."""
+
+    state: str
+    action: Action
+    recovery: Action
+
+
+class Stage:
+    """One home, brought into a state again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        warm_up()
+        self.snapshots = Snapshots(folder)
+        self._made: set[str] = set()
+
+    @property
+    def home(self) -> FaultHome:
+        return FaultHome(self.snapshots.place)
+
+    def bring(self, state: str) -> None:
+        """Bring the home into a state, made when it is first asked for."""
+        if state not in self._made:
+            before = STATES[state]
+            if before:
+                self.bring(before)
+            self.do(lambda home: prepare(state, home))
+            self.snapshots.keep(state)
+            self._made.add(state)
+        self.snapshots.bring_back(state)
+
+    def do(self, action: Action) -> object:
+        """Do it in a process of its own; what it raises, raises here."""
+        return in_a_child(lambda: action(self.home)).result()
+
+    def stands_after(self, action: Action) -> dict:
+        return self.do(lambda home: (quickly(action)(home), standing(home))[1])
+
+    def undisturbed(self, scene: Scene) -> dict:
+        """What stands when the action was not disturbed, and the recovery found nothing to do."""
+        self.bring(scene.state)
+        self.do(quickly(scene.action))
+        return self.stands_after(scene.recovery)
+
+    def points(self, scene: Scene) -> list[str]:
+        self.bring(scene.state)
+        return points_of(lambda: quickly(scene.action)(self.home))
+
+    def crash(self, scene: Scene, number: int) -> None:
+        """The scene's action, killed at its n-th crash point."""
+        self.bring(scene.state)
+        assert dies_at(number, lambda: quickly(scene.action)(self.home)), f"no point {number} was passed"
+
+    def crash_and_compare(self, scene: Scene, expected: dict, points: list[str], numbers: list[int]) -> None:
+        """Killed at each of these points and recovered, the home stands as if nothing had happened."""
+        for number in numbers:
+            self.crash(scene, number)
+            found = self.stands_after(scene.recovery)
+            assert_same(expected, found, f"killed at point {number} of {len(points)}, {points[number - 1]}")
+
+
+def quickly(action: Action) -> Action:
+    def act(home: FaultHome) -> None:
+        with only_what_posting_needs():
+            action(home)
+
+    return act
+
+
+def prepare(state: str, home: FaultHome) -> None:
+    if state == "landed_and_derived":
+        quickly(landed_and_derived)(home)
+    elif state == "until_the_draw":
+        home.until_the_draw()
+    else:
+        quickly(getattr(FaultHome, state))(home)
+
+
+# --- What is done -------------------------------------------------------------------------------------------------
+
+
+def run_for(day: date) -> Action:
+    return lambda home: run_day(home.settings, day)
+
+
+def landing(home: FaultHome) -> None:
+    with lock(home.settings, "a landing"):
+        plainly(land, home.settings, BUSY)
+
+
+def landed_and_derived(home: FaultHome) -> None:
+    landing(home)
+    transform.derive(home.settings, check_policy(home.settings))
+    gates.require_batch(home.settings, BUSY)
+
+
+def posting(home: FaultHome) -> None:
+    """The second half of a run."""
+    settings = home.settings
+    with lock(settings, "a posting"):
+        plainly(ledger.post, settings, BUSY, check_policy(settings))
+        plainly(publish.publish, settings)
+        plainly(marts.publish_marts, settings)
+        plainly(status.write_status, settings)

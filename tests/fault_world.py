@@ -1,0 +1,135 @@
+"""A small world in which as much as possible happens in one run: the stage for the faults."""
+
+import hashlib
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+from flows.steps.feeds import DAILY_FEEDS, FEEDS
+from pipeline import PipelineHome
+
+POLICY = {
+    "terms": (
+        "terms_id,welcome_mb,quarters,min_contact_seconds,settlement_days,enrolment_days,max_attempts\n"
+        "t,600,1,10,2,90,1\n"
+    ),
+    "reward_tiers": "terms_id,streak,mb_per_month\nt,1,100\n",
+    "waves": (
+        "wave_id,terms_id,invite_on,treatment_size,control_size,seed,brands\n"
+        "w,t,2017-07-03,4,1,s,*\nx,t,2017-10-05,1,1,s,*\n"
+    ),
+    "hotline_lines": "line,valid_from,counts,label\nservice,2000-01-01,true,\n",
+    "contact_outcomes": "outcome,valid_from,counts,label\nanswered,2000-01-01,true,\n",
+}
+FIRST, EVE, ENROLMENT = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
+# The run before, and the run in which much happens: a quarter ends, a wave is drawn, deliveries of every kind.
+BEFORE, BUSY = date(2017, 10, 3), date(2017, 10, 4)
+MEMBERS = ("anna", "bert", "carl", "dora", "emil")
+
+
+def header(feed: str) -> str:
+    return ",".join(column.name for column in FEEDS[feed].columns) + "\n"
+
+
+def subscriber(number: int, who: str, at: str = "2017-06-01T08:00:00+02:00") -> str:
+    return f"{who},+4917112345{number:02},{who}@example.org,o2,M,active,true,,{at}\n"
+
+
+def newcomers(day: date, *numbers: int) -> str:
+    """Rows of subscribers who came after the first wave was drawn."""
+    return "".join(subscriber(number, f"new{number}", f"{day}T08:00:00+02:00") for number in numbers)
+
+
+def events_of(who: str, day: date) -> str:
+    kinds = ("app_installed,{}T09", "portal_login,{}T10", "video_completed,{}T11")
+    return "".join(f"{who}{n},{who},{kind.format(day)}:00:00+02:00,,\n" for n, kind in enumerate(kinds))
+
+
+def call_of(number: int, who: str, day: date) -> str:
+    return f"c{number},1,{who},,inbound,service,{day}T12:00:00+02:00,60,answered,false\n"
+
+
+class FaultHome(PipelineHome):
+    """The home of this world below a folder, and its life up to the faults."""
+
+    def __init__(self, folder: Path, **settings) -> None:
+        policy = folder / "policy"
+        policy.mkdir(parents=True, exist_ok=True)
+        for name, content in POLICY.items():
+            (policy / f"{name}.csv").write_text(content)
+        super().__init__(folder / "home", policy, **settings)
+
+    def put(self, feed: str, day: date, rows: str = "", has_digest: bool = False) -> str:
+        """A delivery in the inbox; with a digest beside it where asked for."""
+        name, content = f"{feed}_{day:%Y%m%d}.csv", (header(feed) + rows).encode()
+        if has_digest:
+            (self.settings.inbox / f"{name}.sha256").write_text(hashlib.sha256(content).hexdigest())
+        self.deliver(name, content)
+        return name
+
+    def put_days(self, first: date, last: date, **rows: str) -> None:
+        """A delivery of each daily feed for each day; the named feeds have rows on the last."""
+        for number in range((last - first).days + 1):
+            day = first + timedelta(days=number)
+            for feed in DAILY_FEEDS:
+                self.put(feed, day, rows.get(feed, "") if day == last else "")
+
+    # --- Its life -------------------------------------------------------------------------------------------------
+
+    def until_the_draw(self) -> None:
+        """All is there for the run of the eve, which draws the first wave."""
+        self.put_days(FIRST, FIRST, subscribers="".join(map(subscriber, range(len(MEMBERS)), MEMBERS)))
+        self.run(FIRST)
+        self.put_days(EVE, EVE)
+
+    def enrolled(self) -> None:
+        """Two have enrolled and have their welcome."""
+        self.run(EVE)
+        self.put_days(ENROLMENT, ENROLMENT, app_events="".join(events_of(who, ENROLMENT) for who in MEMBERS[:3]))
+        self.run(ENROLMENT)
+
+    def until_the_busy_day(self) -> None:
+        """Three months later: one grant is parked, four deliveries are held."""
+        drawn = [who for who, arm in self.draws["w"] if arm == "treatment"]
+        enrolled = sorted(set(drawn) & set(MEMBERS[:3]))
+        self.put_days(ENROLMENT + timedelta(days=1), BEFORE)
+        for day in held_days():
+            self.put("subscribers", day, newcomers(day, 11, 12, 13))
+        self.put("grant_acks", date(2017, 7, 5), f"{enrolled[0]}.W.1,rejected,BARRED,2017-07-05T07:00:00Z\n")
+        self.run(BEFORE - timedelta(days=1))
+        for day in held_days():
+            self.put("subscribers", day, newcomers(day, 11))
+        self.run(BEFORE)
+
+    def busy_morning(self) -> None:
+        """Operators have spoken, and deliveries of every kind lie in the inbox."""
+        accepted, refused, _displaced, _waiting = held_days()
+        self.accept(f"subscribers_{accepted:%Y%m%d}.csv", "they are gone")
+        self.refuse(f"subscribers_{refused:%Y%m%d}.csv", "a mistake")
+        self.release_all("unbarred")
+        self.busy_deliveries()
+
+    def busy_deliveries(self) -> None:
+        _accepted, _refused, displaced, _waiting = held_days()
+        late = next(who for who, arm in self.draws["w"] if arm == "treatment" and who not in self.enrolments)
+        self.put_days(BUSY, BUSY, app_events=events_of(late, date(2017, 9, 29)), calls=call_of(1, "emil", BUSY))
+        # In the order of the verdicts: replaced, repeated, one held displaced, another held, rejected in many ways.
+        self.put("calls", date(2017, 10, 1), call_of(2, "emil", date(2017, 10, 1)), has_digest=True)
+        self.put("app_events", date(2017, 10, 2), has_digest=True)
+        self.put("subscribers", displaced, newcomers(displaced, 11, 12), has_digest=True)
+        self.put("subscribers", FIRST, subscriber(0, "anna"), has_digest=True)
+        self.put("grant_acks", date(2017, 10, 3), "nobody.W.1,accepted,,2017-10-03T07:00:00Z\n")
+        inbox = self.settings.inbox
+        (inbox / "grant_acks_20171003.csv.gz").write_bytes(b"damaged")
+        (inbox / "mail_events_20171003.csv").write_bytes(b'"never closed')
+        (inbox / "mail_events_20171003.csv.sha256").write_text("0" * 64)
+        (inbox / "malformed.csv").write_bytes(b"")
+        (inbox / "calls_20171003.csv").mkdir()
+        (inbox / "calls_20171003.csv" / "inside").write_bytes(b"1")
+        os.mkfifo(inbox / "app_events_20171001.csv")
+        (inbox / "subscribers_20171001.csv").symlink_to("nowhere")
+
+
+def held_days() -> list[date]:
+    """Days of subscribers of which a short replacement is held; one each to accept, refuse, displace, and leave."""
+    return [date(2017, 8, number) for number in (1, 2, 3, 4)]
