@@ -2,6 +2,11 @@
 
 import atexit
 import os
+from pathlib import Path
+
+import pytest
+
+import reliability
 
 # Runs after all else: DuckDB's binding complains of leaks on standard error when a worker ends.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
@@ -12,3 +17,25 @@ LONG = ("test_properties", "test_stories", "test_bank_calls", "test_command_line
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+@pytest.fixture
+def tried(request):
+    """Counts cases that went right, under the promise that the test is marked with: `tried(what, cases)`."""
+    return lambda what, cases: request.node.user_properties.append(("tried", (what, cases)))
+
+
+def pytest_runtest_setup(item):
+    marker = item.get_closest_marker("promise")
+    if marker:
+        item.user_properties.append(("promise", marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus):
+    """The table of promises, where it was asked for; on the page only when all went well."""
+    page = os.environ.get("CALLFREE_RELIABILITY_PAGE")
+    if page:
+        figures = reliability.table(terminalreporter.stats)
+        terminalreporter.write_line("\n" + figures)
+        if exitstatus == 0:
+            reliability.write(Path(page), figures)

@@ -107,10 +107,11 @@ def quickly(action: Action) -> Action:
 def prepare(state: str, home: FaultHome) -> None:
     if state == "landed_and_derived":
         quickly(landed_and_derived)(home)
-    elif state == "until_the_draw":
-        home.until_the_draw()
+    elif state == "enrolled":
+        quickly(FaultHome.enrolled)(home)
     else:
-        quickly(getattr(FaultHome, state))(home)
+        # The marts are needed: by every later run, and by the release of what is parked.
+        getattr(home, state)()
 
 
 # --- What is done -------------------------------------------------------------------------------------------------

@@ -90,8 +90,7 @@ class FaultHome(PipelineHome):
 
     def until_the_busy_day(self) -> None:
         """Three months later: one grant is parked, four deliveries are held."""
-        drawn = [who for who, arm in self.draws["w"] if arm == "treatment"]
-        enrolled = sorted(set(drawn) & set(MEMBERS[:3]))
+        enrolled = [who for (who,) in self._ask("select subscriber_id from ledger.enrolments order by all")]
         self.put_days(ENROLMENT + timedelta(days=1), BEFORE)
         for day in held_days():
             self.put("subscribers", day, newcomers(day, 11, 12, 13))
@@ -111,7 +110,10 @@ class FaultHome(PipelineHome):
 
     def busy_deliveries(self) -> None:
         _accepted, _refused, displaced, _waiting = held_days()
-        late = next(who for who, arm in self.draws["w"] if arm == "treatment" and who not in self.enrolments)
+        (late,) = self._ask(
+            "select min(subscriber_id) from ledger.members where arm = 'treatment' and wave_id = 'w'"
+            " and subscriber_id not in (select subscriber_id from ledger.enrolments)"
+        )[0]
         self.put_days(BUSY, BUSY, app_events=events_of(late, date(2017, 9, 29)), calls=call_of(1, "emil", BUSY))
         # In the order of the verdicts: replaced, repeated, one held displaced, another held, rejected in many ways.
         self.put("calls", date(2017, 10, 1), call_of(2, "emil", date(2017, 10, 1)), has_digest=True)

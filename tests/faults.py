@@ -7,6 +7,7 @@ no rollback, no closing of files. The parent opens no database, so that a fork c
 import os
 import pickle
 import random
+import select
 import shutil
 import signal
 import traceback
@@ -48,29 +49,43 @@ class Ending:
         return self.value
 
 
+class Child:
+    """A process that does something, forked from this one."""
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self._receiving, sending = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._receiving)
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            try:
+                ending = Ending(action())
+            except BaseException:
+                ending = Ending(error=traceback.format_exc())
+            with os.fdopen(sending, "wb") as pipe:
+                pickle.dump(ending, pipe)
+            os._exit(0)
+        os.close(sending)
+
+    def kill_after(self, seconds: float) -> None:
+        """Let it work for so long, unless it ends by itself."""
+        if not select.select([self._receiving], [], [], seconds)[0]:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> Ending:
+        with os.fdopen(self._receiving, "rb") as pipe:
+            told = pipe.read()
+        _, status = os.waitpid(self.pid, 0)
+        if os.WIFSIGNALED(status):
+            return Ending(signal=os.WTERMSIG(status))
+        return pickle.loads(told)
+
+
 def in_a_child(action: Callable[[], Any]) -> Ending:
     """What the action returns, done in a process of its own."""
-    receiving, sending = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(receiving)
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        try:
-            ending = Ending(action())
-        except BaseException:
-            ending = Ending(error=traceback.format_exc())
-        with os.fdopen(sending, "wb") as pipe:
-            pickle.dump(ending, pipe)
-        os._exit(0)
-    os.close(sending)
-    with os.fdopen(receiving, "rb") as pipe:
-        told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return Ending(signal=os.WTERMSIG(status))
-    return pickle.loads(told)
+    return Child(action).wait()
 
 
 def points_of(action: Callable[[], Any]) -> list[str]:
@@ -165,8 +180,10 @@ def standing(home) -> dict[str, Any]:
     with ledger.open_ledger(home.settings) as connection:
         for table in tables_of(connection):
             columns = [row[0] for row in connection.execute(f"describe {table}").fetchall() if row[0] not in _CLOCK]
+            if table == "runs":  # one more for each time that a day was run
+                columns = ["business_date"]
             found[f"ledger {table}"] = connection.execute(
-                f"select {', '.join(columns)} from {table} order by all"
+                f"select distinct {', '.join(columns)} from {table} order by all"
             ).fetchall()
         in_force = [delivery.delivery_id for delivery in ledger.in_force(ledger.deliveries(connection)).values()]
     with connect(home.settings.warehouse) as connection:

@@ -85,6 +85,9 @@ def _check(
 
     verdicts = check(suites, settings.warehouse.absolute(), ledger)
     failed = tuple(f"{verdict.suite.name}: {complaint}" for verdict in verdicts for complaint in verdict.complaints)
+    # Whoever says nothing has found nothing out.
+    answered = {verdict.suite.name for verdict in verdicts}
+    failed += tuple(f"{suite.name}: no check was answered" for suite in suites if suite.name not in answered)
     run = business_date.isoformat() if business_date else "latest"
     page = data_docs.write_page(settings.reports / "data_docs", run, gate, verdicts)
     return GateResult(gate, not failed, sum(len(suite.checks) for suite in suites), failed, page)

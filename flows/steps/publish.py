@@ -60,6 +60,17 @@ def render_batch(connection: Connection, sequence: int):
     return outgoing.render_grants(connection, "(select * from grants where sequence = ?)", [sequence])
 
 
+def render_invitations(connection: Connection, wave_id: str):
+    """The bytes of a wave's invitation file, from the ledger alone."""
+    invited = """(
+        select members.subscriber_id, members.invitation_email as email, draws.wave_id, draws.invite_on
+        from members
+        inner join draws on members.wave_id = draws.wave_id
+        where draws.wave_id = ? and members.invitation_email is not null
+    )"""
+    return outgoing.render(connection, invited, outgoing.INVITATION_COLUMNS, [wave_id])
+
+
 def batch_manifest(batch: dict) -> bytes:
     """The bytes of the manifest of a posted grant file, from its row in the ledger."""
     return outgoing.manifest(
@@ -104,13 +115,7 @@ def _unpublished_draws(connection: Connection) -> list[dict]:
 
 def _publish_invitations(settings: Settings, connection: Connection, draw: dict) -> str:
     path = settings.invitations_outbox / draw["file_name"]
-    invited = """(
-        select members.subscriber_id, members.invitation_email as email, draws.wave_id, draws.invite_on
-        from members
-        inner join draws on members.wave_id = draws.wave_id
-        where draws.wave_id = ? and members.invitation_email is not null
-    )"""
-    sha256 = write_whole(path, outgoing.render(connection, invited, outgoing.INVITATION_COLUMNS, [draw["wave_id"]]))
+    sha256 = write_whole(path, render_invitations(connection, draw["wave_id"]))
     manifest = outgoing.manifest(
         file=path.name,
         wave_id=draw["wave_id"],

@@ -8,6 +8,7 @@ from flows.settings import Settings
 from flows.steps import ledger
 from flows.steps.feeds import DAILY_FEEDS, is_not_yet, parse_name
 from flows.steps.files import write_whole
+from flows.steps.outbox import altered_files
 from flows.steps.warehouse import Connection, connect, rows
 
 # Exceptions of which each one counts; of the others a run has many, and their number tells more.
@@ -23,8 +24,8 @@ NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
 
 _NOTHING: dict[str, Any] = {
     "last_run": None, "began_at": None, "finished_at": None, "failed_run": None, "held_batch": None, "held": [],
-    "rejected": [], "waived": [], "unpublished_files": [], "feeds": [], "waves": [], "waiting": [], "quarters": None,
-    "grants": [], "unanswered_files": [], "exceptions": [], "exception_subjects": {},
+    "rejected": [], "waived": [], "unpublished_files": [], "altered_files": [], "feeds": [], "waves": [], "waiting": [],
+    "quarters": None, "grants": [], "unanswered_files": [], "exceptions": [], "exception_subjects": {},
 }  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
                 connection,
                 "select feed, business_date, reason from decisions where kind = 'waive' order by feed, business_date",
             ),
+            "altered_files": altered_files(settings, connection),
             "unpublished_files": [
                 row["file_name"]
                 for row in rows(
@@ -208,7 +210,7 @@ def _subjects(connection: Connection) -> dict[str, list[str]]:
 def needs_a_person(status: dict[str, Any]) -> bool:
     """Whether something lasts that makes a run end with 3."""
     kinds = {row["kind"] for row in status.get("exceptions", [])}
-    return bool(status["held"]) or any(kind in kinds for kind in NEEDS_A_PERSON)
+    return bool(status["held"]) or bool(status["altered_files"]) or any(kind in kinds for kind in NEEDS_A_PERSON)
 
 
 def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) -> bool:

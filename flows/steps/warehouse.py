@@ -14,7 +14,8 @@ Connection = duckdb.DuckDBPyConnection
 # What helps when a file is damaged.
 _WAYS_OUT = {
     "warehouse.duckdb": " callfree rebuild makes it anew.",
-    "ledger.duckdb": " If it is damaged, callfree restore brings back the latest good copy.",
+    "ledger.duckdb": " If it is damaged, callfree restore brings back the latest good copy (with --replace where it"
+    " finds the ledger whole).",
 }
 
 
@@ -38,6 +39,14 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
         if ledger is not None:
             attach(connection, ledger, "ledger")
         yield connection
+    except duckdb.Error as error:
+        # Damage to an index shows only where it is used.
+        if "Corrupt database file" not in str(error):
+            raise
+        names = [path.name, *([ledger.name] if ledger else [])]
+        raise CallfreeError(
+            f"{' or '.join(names)} is damaged.{''.join(_WAYS_OUT.get(name, '') for name in names)}"
+        ) from error
     finally:
         connection.close()
     crash_points.passed("a database is closed")

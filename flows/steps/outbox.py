@@ -1,0 +1,74 @@
+"""What others did to the outbox: a file that lies there must still be the one that the ledger says."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flows.settings import Settings
+from flows.steps import ledger
+from flows.steps.files import sha256_of
+from flows.steps.publish import batch_manifest, manifest_path, render_invitations
+from flows.steps.warehouse import Connection, rows
+
+
+def altered_files(settings: Settings, connection: Connection) -> list[dict[str, str]]:
+    """File and what is wrong with it, of those in the outbox; a file that was taken away is as it should be."""
+    found = [*_altered_batches(settings, connection), *_altered_invitations(settings, connection)]
+    known = {
+        name
+        for file_name, _ in ledger.files_out(connection)
+        for name in (file_name, manifest_path(Path(file_name)).name)
+    }
+    for outbox in (settings.grants_outbox, settings.invitations_outbox):
+        found += [
+            {"file": path.name, "problem": "the ledger knows no such file"}
+            for path in sorted(outbox.iterdir())
+            if path.name not in known and not path.name.startswith(".")
+        ]
+    return found
+
+
+def _altered_batches(settings: Settings, connection: Connection) -> Iterator[dict[str, str]]:
+    for batch in rows(connection, "select * from batches order by sequence"):
+        path = settings.grants_outbox / batch["file_name"]
+        if path.exists() and _digest_of(path) != batch["sha256"]:
+            yield {"file": path.name, "problem": "it is not the file that was published"}
+        manifest = manifest_path(path)
+        if manifest.exists() and _digest_of(manifest) != _digest([batch_manifest(batch)]):
+            yield {"file": manifest.name, "problem": "it is not the manifest that was published"}
+
+
+def _altered_invitations(settings: Settings, connection: Connection) -> Iterator[dict[str, str]]:
+    for (wave_id,) in connection.execute("select wave_id from draws order by all").fetchall():
+        path = settings.invitations_outbox / f"invitations_{wave_id}.csv"
+        if not path.exists():
+            continue
+        sha256 = _digest(render_invitations(connection, wave_id))
+        if _digest_of(path) != sha256:
+            yield {"file": path.name, "problem": "it is not the file that was published"}
+        manifest = manifest_path(path)
+        if manifest.exists() and _digest_in(manifest) != sha256:
+            yield {"file": manifest.name, "problem": "it is not the manifest that was published"}
+
+
+def _digest(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _digest_of(path: Path) -> str | None:
+    """The digest of a file; None for what is no file or cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None
+
+
+def _digest_in(manifest: Path) -> str | None:
+    try:
+        return json.loads(manifest.read_bytes())["sha256"]
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
