@@ -9,7 +9,7 @@ DEMO_HOME := data/demo
 EXAMPLES ?= 12
 FUZZ ?= 2000
 
-.PHONY: demo docs test test-properties test-prefect test-fuzz test-mutants test-pilots lint sbom lock clean help
+.PHONY: demo docs test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots lint sbom lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -32,6 +32,10 @@ test-properties: $(READY)  ## Compare the pipeline with the reference in more wo
 
 test-prefect: $(READY)  ## Try callfree up, its alerts, and a server with PostgreSQL.
 	$(BIN)/python -m pytest --quiet trials
+
+test-faults: $(READY)  ## Try every promise of docs/reliability.md, and write its figures there (CALLFREE_SEED=2017).
+	CALLFREE_RELIABILITY_PAGE=docs/reliability.md $(BIN)/python -m pytest --quiet -n 2 --dist worksteal \
+		-m "faults or promise"
 
 docs: $(READY)  ## Write every table, its columns, owners and lineage as one page (build/docs/static_index.html).
 	rm -rf build/docs

@@ -19,6 +19,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory):
+    """The home of the faults, whose states are made once."""
+    from fault_stage import Stage
+
+    return Stage(tmp_path_factory.mktemp("stage"))
+
+
 @pytest.fixture
 def tried(request):
     """Counts cases that went right, under the promise that the test is marked with: `tried(what, cases)`."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from fault_stage import Stage, quickly, run_for
+from fault_stage import quickly, run_for
 from fault_world import ENROLMENT, EVE, FaultHome, events_of, newcomers
 from faults import assert_same, dice, standing
 from flows.errors import CallfreeError
@@ -16,11 +16,6 @@ from flows.steps.run import rebuild
 
 pytestmark = pytest.mark.promise(6)
 NEXT = ENROLMENT + timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fault_stage import Stage, quickly, run_for
+from fault_stage import quickly, run_for
 from fault_world import ENROLMENT, EVE, FaultHome
 from faults import assert_same, standing
 from flows.errors import CallfreeError
@@ -15,11 +15,6 @@ from promises import broken_promises
 from test_kills import cli
 
 pytestmark = pytest.mark.promise(8)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
 
 
 def broken_model(home: FaultHome) -> None:

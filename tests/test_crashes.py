@@ -70,11 +70,6 @@ WHOLE_RUNS = {
 SHARDS = 4
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
-
-
 def crash(stage: Stage, scene: Scene, numbers: Callable[[int], list[int]]) -> int:
     points, expected = stage.points(scene), stage.undisturbed(scene)
     chosen = numbers(len(points))

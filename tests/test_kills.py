@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from fault_stage import Scene, Stage, run_for
+from fault_stage import Scene, run_for
 from fault_world import BUSY, FaultHome
 from faults import SEED, Child, assert_same, dice, standing
 from flows.settings import PROJECT
@@ -19,11 +19,6 @@ KILLS_IN_A_ROW = (1, 2, 3, 4)
 
 
 pytestmark = pytest.mark.promise(2)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
 
 
 @pytest.fixture(scope="module")

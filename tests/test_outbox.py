@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fault_stage import Stage, quickly, run_for
+from fault_stage import quickly, run_for
 from fault_world import ENROLMENT, EVE, MEMBERS, events_of
 from faults import Child
 from flows.steps.run import run_day
@@ -17,11 +17,6 @@ MARTS = {"members", "grants", "entitlements", "quarters", "exceptions", "run"}
 
 
 pytestmark = pytest.mark.promise(4)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
 
 
 def looks_until(over: Path, home) -> tuple[int, list[str]]:

@@ -47,11 +47,6 @@ def may_mount() -> bool:
 needs_mounts = pytest.mark.skipif(not may_mount(), reason="only root may mount small file systems")
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return Stage(tmp_path_factory.mktemp("stage"))
-
-
 def fails_plainly(stage: Stage, action) -> str | None:
     """The one line in which it fails, None where it does not; anything but a line fails the test."""
 
