@@ -56,7 +56,8 @@ class FaultHome(PipelineHome):
         policy = folder / "policy"
         policy.mkdir(parents=True, exist_ok=True)
         for name, content in POLICY.items():
-            (policy / f"{name}.csv").write_text(content)
+            if not (policy / f"{name}.csv").is_file():
+                (policy / f"{name}.csv").write_text(content)
         super().__init__(folder / "home", policy, **settings)
 
     def put(self, feed: str, day: date, rows: str = "", has_digest: bool = False) -> str:
