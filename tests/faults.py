@@ -162,6 +162,16 @@ def only_what_posting_needs() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def every_model() -> Iterator[None]:
+    """dbt derives all there is, whatever was asked for around."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform, "invoke", _INVOKE)
+        yield
+
+
+_INVOKE = transform.invoke
+
 # When something was recorded is told by the clock.
 _CLOCK = {"recorded_at", "decided_at", "published_at"}
 _FOLDERS = ("inbox", "archive", "rejected", "held", "outbox")

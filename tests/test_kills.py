@@ -15,7 +15,7 @@ from flows.settings import PROJECT
 from promises import broken_promises
 
 WHOLE = Scene("busy_morning", run_for(BUSY), run_for(BUSY))
-KILLS_IN_A_ROW = (1, 2, 3, 4)
+KILLS_IN_A_ROW = (1, 2, 3)
 
 
 pytestmark = pytest.mark.promise(2)

@@ -71,7 +71,7 @@ def test_where_the_disk_is_full_the_next_run_completes(stage, name, tried):
     scene = {"landing": LANDING, "posting": POSTING, "run": RUN}[name]
     expected = stage.undisturbed(scene)
     refused = 0
-    for spare in sorted(dice(f"full {name}").sample(range(0, 2400, 8), 6 if name == "run" else 10)):
+    for spare in sorted(dice(f"full {name}").sample(range(0, 2400, 8), 4 if name == "run" else 8)):
         stage.bring(scene.state)
         with mounted(stage.snapshots.place):
             filler = stage.snapshots.place / "filler"
@@ -109,7 +109,7 @@ def test_folders_may_lie_on_different_file_systems(stage, elsewhere, tried):
             return action()
 
     count = len(on_mounts(lambda: points_of(lambda: quickly(landing)(stage.home))))
-    numbers = [count + 1, *dice(f"elsewhere {elsewhere}").sample(range(1, count + 1), 12)]
+    numbers = [count + 1, *dice(f"elsewhere {elsewhere}").sample(range(1, count + 1), 10)]
     for number in numbers:
         stage.bring(LANDING.state)
 
@@ -168,7 +168,7 @@ def test_folders_that_are_missing_are_made_again(stage, tried):
 def test_with_too_little_memory_a_run_says_so_and_the_next_completes(stage, tried):
     expected = stage.undisturbed(RUN)
     refused = 0
-    for megabytes in (1, 2, 4, 8):
+    for megabytes in (2, 8):
         stage.bring(RUN.state)
 
         def starved(home: FaultHome, megabytes=megabytes) -> None:
