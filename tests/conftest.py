@@ -27,6 +27,15 @@ def stage(tmp_path_factory):
     return Stage(tmp_path_factory.mktemp("stage"))
 
 
+@pytest.fixture(scope="session")
+def book_stage(tmp_path_factory):
+    """The same without dbt and Great Expectations, where only landing and publishing matter."""
+    from fault_stage import Stage
+    from fault_world import BookHome
+
+    return Stage(tmp_path_factory.mktemp("book_stage"), BookHome)
+
+
 @pytest.fixture
 def tried(request):
     """Counts cases that went right, under the promise that the test is marked with: `tried(what, cases)`."""

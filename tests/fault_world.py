@@ -2,10 +2,18 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
+
+from flows.steps import backups, gates, ledger, outgoing
 from flows.steps.feeds import DAILY_FEEDS, FEEDS
+from flows.steps.landing import land
+from flows.steps.publish import publish
+from flows.steps.warehouse import transaction
 from pipeline import PipelineHome
 
 POLICY = {
@@ -21,7 +29,7 @@ POLICY = {
     "hotline_lines": "line,valid_from,counts,label\nservice,2000-01-01,true,\n",
     "contact_outcomes": "outcome,valid_from,counts,label\nanswered,2000-01-01,true,\n",
 }
-FIRST, EVE, ENROLMENT = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
+FIRST, EVE, ENROLMENT, NEXT = (date(2017, 7, number) for number in (1, 2, 3, 4))
 # The run before, and the run in which much happens: a quarter ends, a wave is drawn, deliveries of every kind.
 BEFORE, BUSY = date(2017, 10, 3), date(2017, 10, 4)
 MEMBERS = ("anna", "bert", "carl", "dora", "emil")
@@ -131,6 +139,54 @@ class FaultHome(PipelineHome):
         (inbox / "calls_20171003.csv" / "inside").write_bytes(b"1")
         os.mkfifo(inbox / "app_events_20171001.csv")
         (inbox / "subscribers_20171001.csv").symlink_to("nowhere")
+
+
+class BookHome(FaultHome):
+    """A home whose runs land and publish as any, but what dbt would find due is put into the ledger by hand."""
+
+    def run(self, day: date) -> int:
+        with without_gates():
+            land(self.settings, day)
+        self._post(day)
+        backups.back_up(self.settings)
+        publish(self.settings)
+        backups.back_up(self.settings)
+        return 0
+
+    def _post(self, day: date) -> None:
+        with ledger.open_ledger(self.settings) as connection, transaction(connection):
+            if connection.execute("select 1 from batches where business_date = ?", [day]).fetchone():
+                return
+            if day == EVE:
+                connection.execute("insert into draws values ('w', 't', ?, ?, 2)", [ENROLMENT, EVE])
+                connection.execute("insert into members values ('anna', 'w', 'treatment', 1, 'anna@example.org')")
+                connection.execute("insert into members values ('bert', 'w', 'treatment', 2, null)")
+                connection.execute("insert into members values ('carl', 'w', 'treatment', 3, null)")
+            connection.execute("create or replace temp table due as select * exclude (sequence) from grants limit 0")
+            for number, who in enumerate(("anna", "bert") if day == ENROLMENT else ()):
+                connection.execute(
+                    "insert into enrolments values (?, 'w', '2017-07-03 09:00', '2017-07-03', ?)", [who, day]
+                )
+                connection.execute(
+                    "insert into due values (?, ?, ?, 'welcome', 0, 0, 1, 600, ?, ?, 'w', 't')",
+                    [f"{who}.W.1", who, f"+49171123450{number}", NEXT, NEXT + timedelta(days=31)],
+                )
+            last = connection.execute("select sequence, sha256 from batches order by sequence desc limit 1").fetchone()
+            sequence, previous = (last[0] + 1, last[1]) if last else (1, None)
+            connection.execute(
+                "insert into batches select ?, ?, 1, ?, count(*), coalesce(sum(volume_mb), 0), ?, ? from due",
+                [sequence, day, f"grants_{day:%Y%m%d}_01.csv", outgoing.digest(connection, "due"), previous],
+            )
+            connection.execute("insert into grants by name select *, ? as sequence from due", [sequence])
+            connection.execute("drop table due")
+
+
+@contextmanager
+def without_gates() -> Iterator[None]:
+    """Great Expectations takes seconds to come, and is the subject elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "require_landing", lambda *_: None)
+        yield
 
 
 def held_days() -> list[date]:

@@ -6,75 +6,28 @@ The home lands real deliveries and publishes real files; what dbt would have fou
 import json
 import os
 import shutil
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from fault_stage import run_for
-from fault_world import ENROLMENT, EVE, FIRST, FaultHome, events_of, newcomers
+from fault_world import ENROLMENT, EVE, FIRST, NEXT, BookHome, events_of, newcomers
 from faults import assert_same, dice, standing
 from flows.errors import CallfreeError, WrongUsage
-from flows.steps import backups, gates, ledger, ledger_growth, operator, outgoing, restoring
+from flows.steps import backups, gates, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
-from flows.steps.publish import publish
 from flows.steps.run import rebuild
-from flows.steps.warehouse import transaction
 
 pytestmark = pytest.mark.promise(6)
-NEXT = ENROLMENT + timedelta(days=1)
-DUE = {
-    FIRST: [],
-    EVE: [],
-    ENROLMENT: [
-        (f"{who}.W.1", who, f"+49171123450{n}", "welcome", 0, 0, 1, 600, NEXT, NEXT + timedelta(days=31), "w", "t")
-        for n, who in enumerate(("anna", "bert"))
-    ],
-    NEXT: [],
-}
-
-
-def a_run(home: FaultHome, day: date) -> None:
-    """Land, post what is due, copy, publish, copy: a run without its models."""
-    land(home.settings, day)
-    post(home, day)
-    backups.back_up(home.settings)
-    publish(home.settings)
-    backups.back_up(home.settings)
-
-
-def post(home: FaultHome, day: date) -> None:
-    with ledger.open_ledger(home.settings) as connection, transaction(connection):
-        if connection.execute("select 1 from batches where business_date = ?", [day]).fetchone():
-            return
-        if day == EVE:
-            connection.execute("insert into draws values ('w', 't', ?, ?, 2)", [ENROLMENT, EVE])
-            connection.execute("insert into members values ('anna', 'w', 'treatment', 1, 'anna@example.org')")
-            connection.execute("insert into members values ('bert', 'w', 'treatment', 2, null)")
-        connection.execute("create or replace temp table due as select * exclude (sequence) from grants limit 0")
-        for grant in DUE[day]:
-            connection.execute(
-                "insert into enrolments values (?, 'w', '2017-07-03 09:00', '2017-07-03', ?)", [grant[1], day]
-            )
-            connection.execute(f"insert into due values ({', '.join('?' * len(grant))})", grant)
-        last = connection.execute("select sequence, sha256 from batches order by sequence desc limit 1").fetchone()
-        sequence, previous = (last[0] + 1, last[1]) if last else (1, None)
-        connection.execute(
-            "insert into batches select ?, ?, 1, ?, count(*), coalesce(sum(volume_mb), 0), ?, ? from due",
-            [sequence, day, f"grants_{day:%Y%m%d}_01.csv", outgoing.digest(connection, "due"), previous],
-        )
-        connection.execute("insert into grants by name select *, ? as sequence from due", [sequence])
-        connection.execute("drop table due")
 
 
 @pytest.fixture(scope="module")
 def after_three_runs(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gates, "require_landing", lambda *_: None)
-        home = FaultHome(tmp_path_factory.mktemp("three"))
-        for day in (FIRST, EVE, ENROLMENT):
-            home.put_days(day, day)
-            a_run(home, day)
+    home = BookHome(tmp_path_factory.mktemp("three"))
+    for day in (FIRST, EVE, ENROLMENT):
+        home.put_days(day, day)
+        home.run(day)
     return home.settings.home.parent
 
 
@@ -82,7 +35,7 @@ def after_three_runs(tmp_path_factory):
 def home(after_three_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(gates, "require_landing", lambda *_: None)
     shutil.copytree(after_three_runs, tmp_path / "home", dirs_exist_ok=True)
-    return FaultHome(tmp_path / "home")
+    return BookHome(tmp_path / "home")
 
 
 def told(action) -> str:
@@ -110,7 +63,7 @@ def spoil(path: Path, at: int = 8000) -> None:
 
 def next_run(home) -> dict[str, bytes]:
     home.put_days(NEXT, NEXT)
-    a_run(home, NEXT)
+    home.run(NEXT)
     return home.outbox
 
 
@@ -142,7 +95,7 @@ def test_nothing_goes_out_that_no_copy_knows(home):
 
 def test_what_changes_nothing_takes_no_copy(home):
     before = [copy.number for copy in copies(home)]
-    a_run(home, ENROLMENT)
+    home.run(ENROLMENT)
     assert [copy.number for copy in copies(home)] == before
 
 
@@ -290,7 +243,7 @@ def test_what_went_out_after_the_copy_is_not_put_into_the_outbox_again(home):
         path.unlink()
     without(home)
     assert restore(home, "ledger_000005.duckdb").lost is None
-    a_run(home, ENROLMENT)
+    home.run(ENROLMENT)
     assert [name for name in home.outbox if name.startswith("grants")] == []
 
 
@@ -306,8 +259,8 @@ def test_a_copy_that_does_not_know_what_went_out_is_refused_until_it_is_void(hom
     assert sorted(restored.deliveries) == sorted(
         f"{feed}_2017070{day}.csv" for feed in ("app_events", "calls", "subscribers") for day in (2, 3)
     )
-    a_run(home, EVE)
-    a_run(home, ENROLMENT)
+    home.run(EVE)
+    home.run(ENROLMENT)
     assert home.outbox == before
 
 

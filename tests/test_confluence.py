@@ -158,19 +158,19 @@ def is_held(stage: Stage) -> bool:
 
 
 @pytest.mark.promise(5)
-def test_while_one_process_works_all_others_are_told_who_and_a_dead_one_holds_nothing(stage, tried):
-    stage.snapshots.place.mkdir(parents=True, exist_ok=True)
+def test_while_one_process_works_all_others_are_told_who_and_a_dead_one_holds_nothing(book_stage, tried):
+    book_stage.snapshots.place.mkdir(parents=True, exist_ok=True)
     chance = dice("one writer")
     for _ in range(5):
-        holder = Child(lambda: holds(stage.home))
-        while not is_held(stage):
+        holder = Child(lambda: holds(book_stage.home))
+        while not is_held(book_stage):
             time.sleep(0.01)
-        others = [Child(lambda: attempt(stage.home)) for _ in range(chance.randint(1, 3))]
+        others = [Child(lambda: attempt(book_stage.home)) for _ in range(chance.randint(1, 3))]
         told = [other.wait().result() for other in others]
         assert all(f"in use by callfree run for 2017-10-04 (process {holder.pid} on " in word for word in told), told
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-        assert stage.do(attempt) is None, f"CALLFREE_SEED={SEED}"
+        assert book_stage.do(attempt) is None, f"CALLFREE_SEED={SEED}"
     tried("writers killed while they held the home", 5)
 
 

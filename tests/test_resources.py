@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fault_stage import Scene, Stage, landing, posting, quickly, run_for
+from fault_stage import Scene, Stage, landing_without_gates, posting, quickly, run_for
 from fault_world import BUSY, FaultHome
 from faults import assert_same, dice, dies_at, in_a_child, points_of, standing
 from flows.errors import CallfreeError
@@ -18,7 +18,7 @@ from promises import broken_promises
 
 pytestmark = pytest.mark.promise(7)
 
-LANDING = Scene("busy_morning", landing, landing)
+LANDING = Scene("busy_morning", landing_without_gates, landing_without_gates)
 POSTING = Scene("landed_and_derived", posting, run_for(BUSY))
 RUN = Scene("busy_morning", run_for(BUSY), run_for(BUSY))
 
@@ -67,7 +67,8 @@ def fails_plainly(stage: Stage, action) -> str | None:
 @needs_mounts
 @pytest.mark.faults
 @pytest.mark.parametrize("name", ["landing", "posting", "run"])
-def test_where_the_disk_is_full_the_next_run_completes(stage, name, tried):
+def test_where_the_disk_is_full_the_next_run_completes(request, name, tried):
+    stage = request.getfixturevalue("book_stage" if name == "landing" else "stage")
     scene = {"landing": LANDING, "posting": POSTING, "run": RUN}[name]
     expected = stage.undisturbed(scene)
     refused = 0
@@ -97,8 +98,9 @@ FOLDERS = ("inbox", "archive", "rejected", "held", "outbox/grants", "published",
 @needs_mounts
 @pytest.mark.faults
 @pytest.mark.parametrize("elsewhere", [("inbox",), ("archive", "rejected", "held"), FOLDERS], ids="+".join)
-def test_folders_may_lie_on_different_file_systems(stage, elsewhere, tried):
+def test_folders_may_lie_on_different_file_systems(book_stage, elsewhere, tried):
     """And a landing that is killed there is mended all the same."""
+    stage = book_stage
     expected = stage.undisturbed(LANDING)
     stage.bring(LANDING.state)
     place = stage.snapshots.place / "home"
@@ -108,14 +110,14 @@ def test_folders_may_lie_on_different_file_systems(stage, elsewhere, tried):
         with mounted(place / elsewhere[0]) if len(elsewhere) == 1 else nested([place / each for each in elsewhere]):
             return action()
 
-    count = len(on_mounts(lambda: points_of(lambda: quickly(landing)(stage.home))))
+    count = len(on_mounts(lambda: points_of(lambda: quickly(landing_without_gates)(stage.home))))
     numbers = [count + 1, *dice(f"elsewhere {elsewhere}").sample(range(1, count + 1), 10)]
     for number in numbers:
         stage.bring(LANDING.state)
 
         def killed_and_mended(number=number) -> dict:
-            dies_at(number, lambda: quickly(landing)(stage.home))
-            return stage.stands_after(landing)
+            dies_at(number, lambda: quickly(landing_without_gates)(stage.home))
+            return stage.stands_after(landing_without_gates)
 
         assert_same(expected, on_mounts(killed_and_mended), f"{elsewhere}, killed at point {number} of {count}")
     tried("folders on other file systems, killed or not", len(numbers))
@@ -148,16 +150,16 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_next_run_completes(sta
     tried("folders that cannot be written", 1)
 
 
-def test_folders_that_are_missing_are_made_again(stage, tried):
+def test_folders_that_are_missing_are_made_again(book_stage, tried):
     def check(home: FaultHome):
         for folder in ("inbox", "held", "rejected", "outbox", "published", "reports"):
             shutil.rmtree(home.settings.home / folder)
         FaultHome(home.settings.home.parent)
-        landing(home)
+        landing_without_gates(home)
         return sorted(path.name for path in home.settings.home.iterdir() if path.is_dir())
 
-    stage.bring("until_the_draw")
-    assert {"inbox", "held", "rejected", "outbox", "published"} <= set(stage.do(check))
+    book_stage.bring("until_the_draw")
+    assert {"inbox", "held", "rejected", "outbox", "published"} <= set(book_stage.do(check))
     tried("folders that are missing", 6)
 
 
