@@ -72,6 +72,7 @@ FAILING = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", FAILING)
 def test_where_a_judge_fails_nothing_is_posted_and_the_next_run_does_it_all(stage, fault, tried):
     def failing(home: FaultHome):
@@ -123,6 +124,7 @@ def test_with_prefects_database_out_of_reach_the_run_is_right_and_its_exit_statu
     tried("Prefect's database out of reach", 1)
 
 
+@pytest.mark.faults
 def test_a_run_after_one_without_its_judges_posts_once(stage):
     stage.bring("enrolled")
     assert stage.do(broken_promises) == []
