@@ -47,8 +47,7 @@ class Stage:
     """One home, brought into a state again and again."""
 
     def __init__(self, folder: Path, kind: type[FaultHome] = FaultHome) -> None:
-        if kind is FaultHome:
-            warm_up()
+        warm_up(has_models=kind is FaultHome)
         self._kind = kind
         self.snapshots = Snapshots(folder)
         self._made: set[str] = set()

@@ -227,8 +227,13 @@ def assert_same(expected: dict[str, Any], found: dict[str, Any], when: str) -> N
             )
 
 
-def warm_up() -> None:
-    """Import what the children will need, once."""
+def warm_up(has_models: bool) -> None:
+    """Import what the children will need, once; DuckDB asks for pandas when it is shown a table."""
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    if not has_models:
+        return
     import dbt.adapters.duckdb
     import dbt.cli.main  # noqa: F401
 
