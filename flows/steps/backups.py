@@ -40,7 +40,7 @@ def back_up(settings: Settings) -> Copy:
     if before and before[0].growth == now and fault_of(before[0]) is None:
         return before[0]
     number = before[0].number + 1 if before else 1
-    settings.backups_folder.mkdir(parents=True, exist_ok=True)
+    settings.backups_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.backups_folder / f"ledger_{number:06}.duckdb"
     copy_whole(settings.ledger, path)
     sha256 = sha256_of(path)

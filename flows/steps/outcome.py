@@ -73,7 +73,9 @@ class Outcome:
         ]
         told += [f"rejected {name}: {reason}" for name, reason in landing.rejected]
         told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
-        told += [f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status["altered_files"]]
+        told += [
+            f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status.get("altered_files", [])
+        ]
         told += [f"drew wave {wave_id}" for wave_id in posting.drawn_waves]
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
         told.append(quarters_sentence(self.status))

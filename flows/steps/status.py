@@ -210,7 +210,7 @@ def _subjects(connection: Connection) -> dict[str, list[str]]:
 def needs_a_person(status: dict[str, Any]) -> bool:
     """Whether something lasts that makes a run end with 3."""
     kinds = {row["kind"] for row in status.get("exceptions", [])}
-    return bool(status["held"]) or bool(status["altered_files"]) or any(kind in kinds for kind in NEEDS_A_PERSON)
+    return bool(status["held"]) or bool(status.get("altered_files")) or any(kind in kinds for kind in NEEDS_A_PERSON)
 
 
 def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) -> bool:
