@@ -46,7 +46,12 @@ def daily(business_date: date | None = None) -> State:
 def run(settings: Settings, business_date: date) -> Outcome:
     """Run the job as a flow of its own. Nothing that matters depends on Prefect: where it fails, the steps run on."""
     name = f"daily {business_date}"
-    return watched(lambda job: flow(job, name="daily", flow_run_name=name), lambda: _do(settings, business_date), name)
+    return watched(
+        lambda job: flow(job, name="daily", flow_run_name=name),
+        lambda: _do(settings, business_date),
+        name,
+        plainly=lambda: run_day(settings, business_date),
+    )
 
 
 def _do(settings: Settings, day: date) -> Outcome:

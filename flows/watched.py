@@ -11,10 +11,16 @@ log = logging.getLogger("callfree.flow")
 T = TypeVar("T")
 
 
-def watched(wrap: Callable[[Callable[[], None]], Callable[[], object]], job: Callable[[], T], name: str) -> T:
+def watched(
+    wrap: Callable[[Callable[[], None]], Callable[[], object]],
+    job: Callable[[], T],
+    name: str,
+    plainly: Callable[[], T] | None = None,
+) -> T:
     """Do a job that `wrap` makes a flow or a task. Raises what the job raises.
 
-    Where Prefect fails after the job, the job's result stands; where it fails before, the job is done plainly.
+    Where Prefect fails after the job, the job's result stands; where it fails before, the job is done plainly:
+    as `plainly` does it, where the job itself would call on Prefect again.
     """
     results: list[T] = []
 
@@ -27,4 +33,4 @@ def watched(wrap: Callable[[Callable[[], None]], Callable[[], object]], job: Cal
         raise
     except Exception as error:
         log.warning("Prefect failed (%s) at %s: it goes on without it.", type(error).__name__, name)
-    return results[-1] if results else job()
+    return results[-1] if results else (plainly or job)()

@@ -67,6 +67,17 @@ def test_a_job_is_done_once_whatever_becomes_of_prefect(wrap):
     assert done == [1]
 
 
+def test_a_run_without_prefect_does_not_call_on_it_at_every_step(monkeypatch, settings):
+    from flows import daily
+
+    called = []
+    monkeypatch.setattr(daily, "flow", lambda job, **_: fails_before(job))
+    monkeypatch.setattr(daily, "task", lambda *_, **__: called.append("task"))
+    monkeypatch.setattr(daily.run_page, "show", lambda *_: called.append("page"))
+    monkeypatch.setattr(daily, "run_day", lambda _, day, **options: options.get("call", "plainly"))
+    assert (daily.run(settings, "2017-08-25"), called) == ("plainly", [])
+
+
 def test_what_a_job_raises_is_raised_and_not_tried_again():
     done = []
 
