@@ -13,6 +13,7 @@ from flows import cli, logs
 from flows.errors import CallfreeError
 from flows.settings import Settings
 from flows.steps import doctor, ledger, status
+from flows.steps.backups import back_up
 from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import Published
@@ -60,12 +61,13 @@ def with_a_batch(settings: Settings, lines: int = 0, sequence: int = 1) -> None:
 
 def test_a_sound_installation_is_called_sound(settings, callfree, monkeypatch):
     with_a_batch(settings)
+    back_up(settings)
     # This ledger has a batch, but not the policy that was used for it.
     monkeypatch.setattr(doctor, "check_policy", lambda settings: doctor.load(settings.policy))
     assert {finding.subject: finding.is_well for finding in doctor.examine(settings, TODAY)} == {
         subject: True
         for subject in ("python", "packages", "time zone", "folders", "rights", "disk", "lock", "policy", "ledger",
-                        "outbox", "clock")
+                        "outbox", "backup", "clock")
     }  # fmt: skip
     assert callfree("doctor").exit_code == 0
 
@@ -129,6 +131,15 @@ def a_run_broken_off(settings, monkeypatch):
     settings.claimed.mkdir()
 
 
+def no_copy(settings, monkeypatch):
+    with_a_batch(settings)
+
+
+def a_damaged_copy(settings, monkeypatch):
+    with_a_batch(settings)
+    back_up(settings).path.write_bytes(b"noise")
+
+
 def a_clock_gone_back(settings, monkeypatch):
     with ledger.open_ledger(settings) as connection:
         connection.execute("insert into batches values (1, '2017-08-26', 1, 'grants_20170826_01.csv', 0, 0, 'x', null)")
@@ -149,6 +160,8 @@ def a_clock_gone_back(settings, monkeypatch):
         (a_gap_in_the_sequence, "ledger", "1 files are missing from its sequence; restore it"),
         (a_batch_that_does_not_sum_up, "ledger", "1 files do not sum up to their grants; restore it"),
         (a_run_broken_off, "outbox", "callfree run finishes what it left"),
+        (no_copy, "backup", "no copy of the ledger in"),
+        (a_damaged_copy, "backup", "callfree backup takes another"),
         (a_clock_gone_back, "clock", "it says 2017-08-26, but 2017-08-26 has been run: set the clock"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flows.errors import CallfreeError
 from flows.settings import PROJECT, Settings
-from flows.steps import ledger
+from flows.steps import backups, ledger
 from flows.steps.home import lock
 from flows.steps.policy import load
 from flows.steps.start import check_policy
@@ -135,7 +135,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _told_by_ledger(settings: Settings, today: date) -> Iterator[Finding]:
-    for subject, question in (("policy", _policy), ("ledger", _ledger), ("outbox", _outbox)):
+    for subject, question in (("policy", _policy), ("ledger", _ledger), ("outbox", _outbox), ("backup", _backup)):
         yield _asked(subject, lambda question=question: question(settings))
     yield _asked("clock", lambda: _clock(settings, today))
 
@@ -205,6 +205,17 @@ def _outbox(settings: Settings) -> Finding:
     if unpublished or parts or settings.claimed.exists():
         return Finding("outbox", False, "a run was broken off: callfree run finishes what it left")
     return Finding("outbox", True, "every posted file is published")
+
+
+def _backup(settings: Settings) -> Finding:
+    if not settings.ledger.exists():
+        return Finding("backup", True, "nothing to copy yet")
+    kept = backups.copies(settings)
+    if not kept:
+        return Finding("backup", False, f"no copy of the ledger in {settings.backups_folder}: callfree backup")
+    if fault := backups.fault_of(kept[0]):
+        return Finding("backup", False, f"{kept[0].path.name}: {fault}: callfree backup takes another")
+    return Finding("backup", True, f"{len(kept)} copies of the ledger, the latest {kept[0].path.name}")
 
 
 def _clock(settings: Settings, today: date) -> Finding:
