@@ -109,7 +109,7 @@ def played(tmp_path_factory):
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CALLFREE_"))}
     told = subprocess.run(
         [sys.executable, "-c", PLAY], cwd=PROJECT, env=own | {"CALLFREE_HOME": str(settings.home)},
-        capture_output=True, text=True, timeout=600,
+        capture_output=True, text=True, timeout=1500,
     )  # fmt: skip
     return settings, told
 
