@@ -131,20 +131,3 @@ def test_a_run_of_the_schedule_takes_yesterday_and_its_name(up):
     up(f"/deployments/{daily}/schedules/{added['id']}", method="DELETE")
     assert run["auto_scheduled"]
     assert up.ended(run["id"])["state_type"] == "COMPLETED"
-
-
-def test_a_run_of_the_schedule_that_comes_too_late_passes(up):
-    """Two of its times go by while the pool rests: the first run does the work, and the second finds it done."""
-    daily = up("/deployments/name/daily/daily", method="GET")["id"]
-    up("/work_pools/callfree", {"is_paused": True}, method="PATCH")
-    begin = datetime.now(UTC) + timedelta(seconds=40)
-    rule = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL=5;COUNT=2"
-    up(f"/deployments/{daily}/schedules", [{"schedule": {"rrule": rule}, "active": True, "slug": "late"}])
-
-    def waiting() -> list[dict]:
-        late = {"deployment_id": {"any_": [daily]}, "state": {"name": {"any_": ["Late"]}}}
-        return up("/flow_runs/filter", {"flow_runs": late, "sort": "EXPECTED_START_TIME_ASC"})
-
-    found = until(lambda: (late := waiting())[1:] and late, "nothing becomes late")[:2]
-    up("/work_pools/callfree", {"is_paused": False}, method="PATCH")
-    assert [up.ended(run["id"])["state_name"] for run in found] == ["Completed", "Passed"]
