@@ -19,8 +19,8 @@ PATCHES = Path(__file__).parent
 PROJECT = PATCHES.parent.parent
 COPIED = ("flows", "expectations", "dbt_project", "tests", "pyproject.toml", "Makefile", "requirements.lock")
 AT_ONCE = 2
-# A bug may make a test wait for ever.
-SECONDS = 300
+# A bug may make a test wait for ever; so may a busy machine, so it is no verdict.
+SECONDS = 900
 
 
 def judge(patch: Path | None, tests: list[str]) -> tuple[str, str, float]:
@@ -65,7 +65,7 @@ def run_tests(copy: Path, tests: list[str]) -> subprocess.CompletedProcess:
             timeout=SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, f"no end within {SECONDS} s")
+        return subprocess.CompletedProcess(command, 124, f"no end within {SECONDS} s: that says nothing about the bug")
 
 
 def main(names: list[str]) -> int:
