@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from flows.errors import CallfreeError, WrongUsage
 
 def _settings():
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from flows.settings import Settings
 
@@ -26,7 +28,10 @@ def _settings():
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        raise WrongUsage(f"CALLFREE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}.") from None
+        raise WrongUsage(f"CALLFREE_{str(first['loc'][0]).upper()}: {first['msg']}.") from None
+    except SettingsError as error:
+        (name,) = re.findall(r'field "(\w+)"', str(error))
+        raise WrongUsage(f"CALLFREE_{name.upper()}: write it as a list in JSON, like [5, 2.50].") from None
 
 
 class _Day(click.ParamType):

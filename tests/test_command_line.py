@@ -148,6 +148,8 @@ def test_wrong_usage_is_told_in_one_line_and_exits_with_2(callfree, arguments):
         ("MAX_REJECTED_SHARE", "1.5"),
         ("MAX_DELIVERY_BYTES", "0"),
         ("MAX_DELIVERY_BYTES", "8G"),
+        ("REPORT_EUR_PER_GB", "0.2,1"),
+        ("REPORT_EUR_PER_GB", '[0.2, "cheap"]'),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_wrong_usage_and_named(callfree, setting, value):
@@ -155,7 +157,7 @@ def test_a_setting_that_makes_no_sense_is_wrong_usage_and_named(callfree, settin
     result = callfree("status")
     assert result.exit_code == 2
     assert is_told_in_one_line(result)
-    assert f"CALLFREE_{setting}" in result.stderr
+    assert f"CALLFREE_{setting}:" in result.stderr
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 400])
