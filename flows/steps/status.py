@@ -215,7 +215,7 @@ def needs_a_person(status: dict[str, Any]) -> bool:
 
 def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) -> bool:
     """Whether a day's delivery is neither loaded nor waived nor in the inbox."""
-    if (feed, day) in _in_inbox(settings):
+    if (feed, day) in _in_inbox(settings) | _waived(status):
         return False
     if str(status["last_run"]) < day.isoformat() or not status["last_run"]:
         return True
@@ -224,19 +224,24 @@ def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) ->
 
 
 def late(settings: Settings, status: dict[str, Any], today: date) -> list[dict[str, str]]:
-    """Deliveries of days after the last run, up to yesterday, that do not lie in the inbox yet."""
+    """Deliveries of days after the last run, up to yesterday, that are neither waived nor in the inbox yet."""
     last_run = status.get("last_run")
     if not last_run:
         return []
-    there = _in_inbox(settings)
+    settled = _in_inbox(settings) | _waived(status)
     first = date.fromisoformat(str(last_run)) + timedelta(days=1)
     days = [first + timedelta(days=number) for number in range((today - first).days)]
     return [
         {"feed": feed, "business_date": day.isoformat()}
         for day in days
         for feed in DAILY_FEEDS
-        if (feed, day) not in there
+        if (feed, day) not in settled
     ]
+
+
+def _waived(status: dict[str, Any]) -> set[tuple[str, date]]:
+    """The feeds and days of which a delivery will never come."""
+    return {(row["feed"], date.fromisoformat(str(row["business_date"]))) for row in status["waived"]}
 
 
 def _in_inbox(settings: Settings) -> set[tuple[str, date]]:
