@@ -314,6 +314,13 @@ def test_a_runs_page_tells_its_story_in_tables(settings):
     assert "](http" not in page
 
 
+def test_a_run_that_needs_a_person_says_for_what_also_when_a_file_was_altered():
+    altered = [{"file": "grants_20170825_01.csv", "problem": "it is not the file that was published"}]
+    told = outcome(exceptions=[], held=[], altered_files=altered)
+    assert told.exit_status == 3
+    assert "needs a person: 1 files altered in the outbox. See" in told.needs()
+
+
 def test_a_runs_page_links_to_the_pages_that_are_there(settings):
     served = Settings(home=settings.home, pages_url="http://127.0.0.1:4201/")
     assert "](http" not in run_page(served, outcome())

@@ -57,6 +57,7 @@ class Outcome:
         told = [f"{len(self.landing.rejected)} deliveries rejected"] if self.landing.rejected else []
         told += [f"{len(self.status['held'])} deliveries held"] if self.status["held"] else []
         told += [f"{kinds[kind]} {KINDS[kind]}" for kind in NEEDS_A_PERSON if kind in kinds]
+        told += [f"{len(altered)} files altered in the outbox"] if (altered := self.status.get("altered_files")) else []
         return f"{self.business_date} is done, but needs a person: {'; '.join(told)}. See callfree status."
 
     def headline(self) -> str:
