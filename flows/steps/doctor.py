@@ -74,9 +74,10 @@ def _versions() -> Finding:
 def _pins() -> Iterator[tuple[str, str]]:
     """Name and version of what callfree itself pins, and of those of the lock file that are installed."""
     for line in metadata.requires("callfree") or []:
-        if "extra ==" not in line and "==" in line:
+        # What a marker leaves out on this machine, or to developers, is not for all.
+        if ";" not in line and "==" in line:
             name, version = line.split("==")
-            yield name.split("[")[0].strip(), version.split(";")[0].strip()
+            yield name.split("[")[0].strip(), version.strip()
     lock_file = PROJECT / "requirements.lock"
     installed = {(package.metadata["Name"] or "").lower() for package in metadata.distributions()}
     for line in lock_file.read_text().splitlines() if lock_file.is_file() else ():
@@ -103,7 +104,8 @@ def _folders(settings: Settings) -> Finding:
         return Finding("folders", True, f"{settings.home} is not there yet: the first run makes it")
     folders = (
         settings.home.absolute(), settings.inbox, settings.archive, settings.rejected, settings.held,
-        settings.grants_outbox, settings.invitations_outbox, settings.reports, settings.published, settings.work,
+        settings.grants_outbox, settings.invitations_outbox, settings.kpis_outbox, settings.reports, settings.published,
+        settings.work,
     )  # fmt: skip
     for folder in folders:
         if folder.exists() and not folder.is_dir():
