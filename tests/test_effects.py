@@ -112,6 +112,13 @@ def test_the_always_valid_interval_is_that_many_standard_errors(members):
         assert found.always_low + found.always_high == pytest.approx(found.low + found.high)
 
 
+@pytest.mark.parametrize("size", [2, 3, 5, 50])
+def test_the_always_valid_interval_holds_the_fixed_one_however_few_the_members(size):
+    few = Moments(size, size + 1, size + 3, 0, 0, 0), Moments(size, 4 * size + 1, 16 * size + 9, 0, 0, 0)
+    found = difference(*few, 3.0)
+    assert found.always_low < found.low < found.high < found.always_high
+
+
 def test_the_always_valid_interval_is_tightest_at_the_plan_and_never_within_the_fixed_one():
     reach = {planned: always_valid_factor(1.0, planned) for planned in (0.1, 0.5, 0.8, 1, 1.25, 2, 10)}
     assert min(reach, key=reach.get) == 1

@@ -82,12 +82,13 @@ def _clock(treatment: Sample, control: Sample) -> float:
 
 
 def _effect(
-    estimate: experiment.Estimate, error: float, arms: tuple[Sample, Sample], planned_clock: float, p: float | None
+    estimate: experiment.Estimate, arms: tuple[Sample, Sample], planned_clock: float, p: float | None
 ) -> Effect:
     n = sum(arm.n for arm in arms)
     if estimate.ci_low is None:
         return Effect(estimate.value, n=n)
-    reach = error * always_valid_factor(_clock(*arms), planned_clock)
+    # In an arm of few the fixed interval is wide by Student's quantile; the other one is as much wider, never narrower.
+    reach = _normal_error(estimate.ci_low, estimate.ci_high) * always_valid_factor(_clock(*arms), planned_clock)
     return Effect(*estimate, estimate.value - reach, estimate.value + reach, p, n)
 
 
@@ -110,8 +111,7 @@ def adjusted_difference(treatment: Moments, control: Moments, planned_clock: flo
 
 
 def _difference(arms: tuple[Sample, Sample], planned_clock: float) -> Effect:
-    error = sqrt(arms[0].variance_of_mean + arms[1].variance_of_mean)
-    return _effect(experiment.difference(*arms), error, arms, planned_clock, experiment.welch_p(*arms))
+    return _effect(experiment.difference(*arms), arms, planned_clock, experiment.welch_p(*arms))
 
 
 def relative_difference(treatment: Moments, control: Moments, planned_clock: float) -> Effect | None:
@@ -119,12 +119,11 @@ def relative_difference(treatment: Moments, control: Moments, planned_clock: flo
     if not _comparable(treatment, control) or control.y == 0:
         return None
     arms = treatment.sample(), control.sample()
-    estimate = experiment.relative(*arms)
-    error = 0.0 if estimate.ci_low is None else _normal_error(estimate.ci_low, estimate.ci_high)
-    return _effect(estimate, error, arms, planned_clock, None)
+    return _effect(experiment.relative(*arms), arms, planned_clock, None)
 
 
 def _normal_error(low: float, high: float) -> float:
+    """The standard error of a normal interval; of Student's a larger one, as much as few members ask for."""
     from scipy import stats
 
     return (high - low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
