@@ -63,9 +63,7 @@ def what_does_it_cost(
             f"programme comes to {signed(expected.net.value)} EUR net "
             f"(95 %: {between(expected.net.low, expected.net.high)})."
         )
-        parts += [_net_figure(found), _break_even(volume, saved, prices)]
-        if members:
-            parts.append(_rollout(wave, arms, effects, prices))
+        parts += [_net_figure(found), _break_even(volume, saved, prices), _rollout(wave, arms, effects, prices)]
     shadow = ladder.shadow(ladder_rows)
     if shadow is None:
         parts.append(Text("The shadow ladder has no decided quarter yet."))
@@ -128,7 +126,7 @@ def _break_even(volume: float, saved: Effect, prices: Prices) -> Table:
         if found is None:
             rows.append([f"At {price:.2f} EUR a GB it pays from", "at no cost: no contact is saved", DASH])
             continue
-        high = "no bound" if found.high is None else number(found.high, 2)
+        high = "no bound" if found.high is None and saved.low is not None else number(found.high, 2)
         low = DASH if found.low is None else number(found.low, 2)
         rows.append(
             [f"At {price:.2f} EUR a GB it pays from", f"{number(found.value, 2)} EUR a contact", f"{low} to {high}"]
