@@ -25,7 +25,8 @@ members as (
     inner join waves on members.wave_id = waves.wave_id
 ),
 
--- The last on whom the lot fell: whoever ranks after it was beyond the sizes, whatever was known.
+-- The last on whom the lot fell: whoever ranks after it was beyond the sizes, whatever was known. Where all that were
+-- eligible were drawn, nobody was beyond.
 last_drawn as (
     select
         members.wave_id,
@@ -74,7 +75,9 @@ select
         when not eves.has_email then 'no_email'
         when not eves.is_of_brand then 'other_brand'
         when members.wave_order < pairs.wave_order then 'member_before'
-        when ({{ draw_hash('pairs.seed', 'pairs.subscriber_id') }}, pairs.subscriber_id) > last_drawn.place
+        when
+            pairs.drawn_count < pairs.eligible_count
+            and ({{ draw_hash('pairs.seed', 'pairs.subscriber_id') }}, pairs.subscriber_id) > last_drawn.place
             then 'ranked_beyond'
         else 'known_later'
     end as draw_outcome
