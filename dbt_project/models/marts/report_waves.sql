@@ -5,6 +5,7 @@ with waves as (
         waves.wave_id,
         waves.invite_on,
         waves.window_until,
+        waves.window_closes_on,
         terms.terms_id,
         terms.quarters,
         terms.settlement_days,
@@ -22,7 +23,7 @@ days as (
         waves.wave_id,
         count(*) filter (where days.is_delivered and days.day < waves.window_until) as delivered_days,
         count(*) filter (where not days.is_delivered and days.day < waves.window_until) as waived_days,
-        count(*) filter (where not days.is_complete) as missing_days
+        count(*) filter (where not days.is_complete and days.day < waves.window_closes_on) as missing_days
     from waves
     inner join {{ ref('int_feed_days') }} as days on days.feed = 'calls' and days.day >= waves.invite_on
     group by waves.wave_id
