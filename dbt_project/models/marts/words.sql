@@ -77,7 +77,7 @@ from (
         ('coming', 'decision', 'Quarter {quarter} is decided, if calls have come up to the day before.'),
         (
             'coming', 'reward',
-            'Quarter {quarter} begins to pay {volume_mb} MB a month for three months, if it stays call-free.'
+            'Quarter {quarter} pays {volume_mb} MB a month for three months, if it stays call-free and the line active.'
         ),
         ('coming', 'grant', '{volume_mb} MB for month {month} after quarter {quarter}.'),
         (
