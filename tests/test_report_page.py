@@ -131,6 +131,8 @@ def test_a_pilot_that_works_is_told_as_such(without_charts):
     found = wave_of(pilot(crowd(2000, 1000, -0.4)))
     assert found.state == "good"
     assert found.verdict.startswith("Can be judged today: treatment calls less")
+    # The p of groups are no leave to look every day.
+    assert found.sections[2].answer.endswith("The tests are for one look, on a day named beforehand.")
 
 
 def test_before_the_window_closes_a_fixed_interval_is_not_enough(without_charts):
@@ -185,6 +187,7 @@ def test_without_members_there_is_nothing_to_compare():
     found = wave_of(pilot([]))
     assert found.state == "bad"
     assert "nobody in treatment" in found.sections[0].parts[0].checks[0][2]
+    assert "treatment and control have fewer" in answers(pilot([]))["Does it work?"]
     assert page_of(pilot([]))
 
 

@@ -94,7 +94,8 @@ def does_it_work(wave: dict[str, Any], facts: Facts, arms: dict[str, dict[str, A
 
 def _who_lacks(arms: Mapping[str, Mapping[str, Any]]) -> str:
     lacking = [arm for arm in ARMS if arms[arm]["member_count"] < 2]
-    return f"It takes two members in each arm, and {' and '.join(lacking)} has fewer"
+    has = "has" if len(lacking) == 1 else "have"
+    return f"It takes two members in each arm, and {' and '.join(lacking)} {has} fewer"
 
 
 def _answer(wave: Mapping[str, Any], effects: Effects) -> str:
@@ -275,6 +276,7 @@ def for_whom(wave: dict[str, Any], cells: Rows, months: Rows, planned: float, pl
         if shown
         else f"None of {count} comparisons shows a difference once corrected for being many."
     )
+    answer += " The tests are for one look, on a day named beforehand."
     return Section(question, answer, parts)
 
 
