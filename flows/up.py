@@ -69,7 +69,9 @@ def told_by_us(settings: Settings, port: int, as_json: bool) -> dict[str, str]:
     """The environment of the children; where they run is not for the environment to say."""
     own = served(settings, port, as_json)
     fixed = {name: own[name] for name in own if name.startswith(("PREFECT_API", "PREFECT_SERVER_API", "PREFECT_HOME"))}
-    return told(own) | fixed | {"CALLFREE_HOME": str(settings.home.absolute())}
+    # The children work in the project's folder, where a path of ours may name another place.
+    paths = {"HOME": settings.home, "POLICY": settings.policy, "BACKUPS": settings.backups_folder}
+    return told(own) | fixed | {f"CALLFREE_{name}": str(path.absolute()) for name, path in paths.items()}
 
 
 @contextmanager

@@ -172,6 +172,14 @@ def test_the_children_of_up_use_its_server_and_its_home_whatever_the_environment
     assert own["PREFECT_LOGGING_LEVEL"] == "DEBUG"
 
 
+def test_a_path_that_was_given_from_here_is_the_same_for_those_who_work_elsewhere(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLFREE_POLICY", "policy")
+    monkeypatch.setenv("CALLFREE_BACKUPS", "copies")
+    own = up.told_by_us(Settings(home=settings.home), 4321, as_json=False)
+    assert (own["CALLFREE_POLICY"], own["CALLFREE_BACKUPS"]) == (str(tmp_path / "policy"), str(tmp_path / "copies"))
+
+
 def test_deploying_wants_to_know_where(callfree, monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(cli, "_flow_module", lambda *_: None)
