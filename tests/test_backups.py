@@ -17,7 +17,7 @@ from faults import assert_same, dice, standing
 from flows.errors import CallfreeError, WrongUsage
 from flows.steps import backups, gates, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
-from flows.steps.run import rebuild
+from flows.steps.run import rebuild, run_day
 
 pytestmark = pytest.mark.promise(6)
 
@@ -91,6 +91,20 @@ def test_nothing_goes_out_that_no_copy_knows(home):
         set(), {"grants_20170702_01.csv", "invitations_w.csv"},
         set(), {"grants_20170701_01.csv"},
     ]  # fmt: skip
+
+
+def test_nothing_left_over_goes_out_that_no_copy_knows(home, monkeypatch):
+    """A run was killed between its posting and its copy; the next one hands out, and dies before its own."""
+    home._post(NEXT)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.steps.run.check_policy", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        run_day(home.settings, NEXT, killed)
+    assert "grants/grants_20170704_01.csv" in home.outbox
+    assert "grants_20170704_01.csv" in restoring._files_of(copies(home)[0])
 
 
 def test_what_changes_nothing_takes_no_copy(home):
@@ -315,6 +329,29 @@ def test_what_was_there_is_kept(home):
     garbage(home)
     restore(home)
     assert (home.settings.backups_folder / "replaced_ledger.duckdb").read_bytes() == b"garbage" * 9999
+
+
+def test_what_a_killed_process_left_in_the_log_is_not_played_onto_the_copy(home):
+    """The ledger's file equals the copy, and all that came since lies in the log beside it."""
+    name, log = copies(home)[0].path.name, home.settings.ledger.with_name("ledger.duckdb.wal")
+    with ledger.open_ledger(home.settings) as connection:
+        ledger.record_decision(connection, "waive", "lost", feed="calls", business_date=NEXT)
+        left = log.read_bytes()
+    shutil.copyfile(copies(home)[0].path, home.settings.ledger)
+    log.write_bytes(left)
+    with ledger.open_copy(home.settings.ledger) as connection:
+        ledger_growth.note(home.settings, ledger_growth.growth(connection))
+    assert "it lacks 1 operators' words that were there" in restore(home, name, replace=True).lines()
+
+
+def test_what_was_derived_of_the_past_is_forgotten(home):
+    """The next run gets the number of one that the copy does not know."""
+    kept = home.settings.work / "as_of" / "run_000009_0123456789ab.duckdb"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    restore(home, copies(home)[2].path.name, replace=True, void=True)
+    assert not kept.exists()
+    assert home.settings.readable_ledger.read_bytes() == home.settings.ledger.read_bytes()
 
 
 def test_a_restore_that_was_cut_off_blocks_the_home_until_it_is_said_again(home, monkeypatch):

@@ -34,6 +34,12 @@ def publish(settings: Settings) -> Published:
         )
 
 
+def has_left_over(settings: Settings) -> bool:
+    """Whether the ledger has a file that is not marked as published."""
+    with ledger.open_ledger(settings) as connection:
+        return bool(_unpublished_batches(connection) or _unpublished_draws(connection))
+
+
 def _unpublished_batches(connection: Connection) -> list[dict]:
     return rows(
         connection,

@@ -23,7 +23,7 @@ from flows.steps.ledger_growth import check_ledger
 from flows.steps.marts import publish_marts
 from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
-from flows.steps.publish import publish
+from flows.steps.publish import Published, has_left_over, publish
 from flows.steps.start import check_date, check_policy, now
 from flows.steps.transform import derive
 from flows.steps.warehouse import read_through
@@ -59,7 +59,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
         try:
             policy = plainly(check_policy, settings)
             # What an earlier run posted goes out first, whatever becomes of this one.
-            left_over = plainly(publish, settings)
+            left_over = _publish_left_over(settings)
             _make_up_for_kpis(settings)
             last_known = plainly(last_delivery, settings)
             call(land, settings, business_date)
@@ -89,6 +89,15 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
                 raise
             raise told from error
         return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
+
+
+def _publish_left_over(settings: Settings) -> Published:
+    """What a broken-off run posted and did not hand out. It may have left no copy of the ledger that knows it."""
+    if not has_left_over(settings):
+        return Published((), ())
+    with suppress(CallfreeError):
+        plainly(back_up, settings)
+    return plainly(publish, settings)
 
 
 def _make_up_for_kpis(settings: Settings) -> None:
