@@ -5,6 +5,7 @@ scratch home stands in for the installation: its ledger is cut to what the run k
 """
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import date
@@ -52,6 +53,12 @@ def keep_ledger(settings: Settings) -> None:
     with ledger.open_ledger(settings) as connection:
         connection.execute("checkpoint")
     copy_whole(settings.ledger, settings.readable_ledger)
+
+
+def forget_the_past(settings: Settings) -> None:
+    """After a restore: the numbers of runs that the ledger lost are given again, to others."""
+    shutil.rmtree(settings.work / "as_of", ignore_errors=True)
+    keep_ledger(settings)
 
 
 def run_as_of(settings: Settings, day: date) -> PastRun:

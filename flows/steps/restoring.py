@@ -12,6 +12,7 @@ from flows.errors import CallfreeError, WrongUsage
 from flows.settings import Settings
 from flows.steps import crash_points, ledger, ledger_growth
 from flows.steps.arrivals import REASON_SUFFIX
+from flows.steps.as_of import forget_the_past
 from flows.steps.backups import Copy, copies, fault_of
 from flows.steps.feeds import DIGEST_SUFFIX, parse_name
 from flows.steps.files import copy_whole, free_name, move, sha256_of, write_whole
@@ -72,6 +73,7 @@ def restore(settings: Settings, name: str | None, is_replacing: bool, is_voiding
     voided = _take_out(settings, unknown)
     deliveries, left = _put_back_deliveries(settings)
     _mark_what_went_out(settings, before)
+    forget_the_past(settings)
     with ledger.open_ledger(settings) as connection:
         now = ledger_growth.growth(connection)
     ledger_growth.note(settings, now)
@@ -139,7 +141,9 @@ def _files_of(copy: Copy) -> list[str]:
 
 def _exchange(settings: Settings, copy: Copy) -> None:
     """Put the copy in the ledger's place; what was there is kept among the copies."""
-    if settings.ledger.is_file() and sha256_of(settings.ledger) == copy.sha256:
+    wal = settings.ledger.with_name(settings.ledger.name + ".wal")
+    # A log beside it would be played on top of it, or is what is damaged.
+    if settings.ledger.is_file() and not wal.exists() and sha256_of(settings.ledger) == copy.sha256:
         return
     name = free_name(settings.backups_folder, "replaced_ledger.duckdb")
     for suffix in (".wal", ""):
