@@ -463,6 +463,7 @@ def restore(name: str | None, replace: bool, void: bool) -> None:
     refused: say --void only when billing has agreed not to book them. What was there is kept among the copies.
     """
     from flows.errors import guarded
+    from flows.steps.backups import back_up
     from flows.steps.home import lock
     from flows.steps.restoring import restore as restore_ledger
     from flows.steps.status import refresh_status
@@ -472,6 +473,8 @@ def restore(name: str | None, replace: bool, void: bool) -> None:
         for line in restore_ledger(settings, name, replace, void).lines():
             click.echo(line)
         refresh_status(settings)
+        # From now on the latest copy is this ledger, not one that was given up.
+        back_up(settings)
 
 
 def _word(say: Callable[[Any], str]) -> None:
