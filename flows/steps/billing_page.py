@@ -37,14 +37,18 @@ tbody tr:hover { background: var(--soft); } small { font-size: .8rem; }
 
 
 def write_billing_page(settings: Settings) -> None:
-    """Write the page anew from the published marts. It shows counts, volumes and names of files, and nobody."""
-    with connect(settings.marts, read_only=True) as marts:
-        content = _page(marts)
+    """Write the page anew from the marts. It shows counts, volumes and names of files, and nobody.
+
+    It reads those of the warehouse: the published ones may be held by a reader.
+    """
+    with connect(settings.warehouse) as warehouse:
+        warehouse.execute("set schema = 'marts'")
+        content = _page(warehouse)
     write_whole(settings.reports / "billing.html", [content.encode()])
 
 
 def _page(marts: Connection) -> str:
-    day = rows(marts, "select business_date from run")[0]["business_date"]
+    day = rows(marts, "select business_date from intermediate.int_run")[0]["business_date"]
     total = rows(marts, f"select {_COUNTS} from reconciliation")[0]
     months = rows(
         marts, f"select strftime(posted_month, '%Y-%m'), {_COUNTS} from reconciliation group by 1 order by 1 desc"
