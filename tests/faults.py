@@ -149,14 +149,23 @@ def _copy(source: str, target: str) -> None:
 
 @contextmanager
 def only_what_posting_needs() -> Iterator[None]:
-    """dbt derives what is posted, and neither the marts nor their tests: a third of the time."""
+    """dbt derives what is posted and the figures of the pilot, neither other marts nor tests: a third of the time."""
     invoke = transform.invoke
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             transform,
             "invoke",
             lambda arguments: invoke(
-                [*arguments, "--exclude-resource-type", "test", "--select", "+path:models/posting"]
+                [
+                    *arguments,
+                    "--exclude-resource-type",
+                    "test",
+                    "--select",
+                    "+path:models/posting",
+                    "+kpi_moments",
+                    "grants",
+                    "kpis",
+                ]
             ),
         )
         yield
