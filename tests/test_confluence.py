@@ -113,7 +113,6 @@ from datetime import date
 from pathlib import Path
 from flows.settings import Settings
 from flows.steps.run import run_day
-from promises import broken_promises
 
 run_day(Settings(), date.fromisoformat(sys.argv[1]))
 """

@@ -141,7 +141,8 @@ def nested(folders: list[Path]) -> Iterator[None]:
 
 @needs_mounts
 @pytest.mark.faults
-@pytest.mark.parametrize("folder", ["archive", "rejected", "outbox/grants", "published", "backups", ".work"])
+# Not `rejected`: the mount makes it a file system of its own, and a pipe cannot be moved to one.
+@pytest.mark.parametrize("folder", ["archive", "outbox/grants", "published", "backups", ".work"])
 def test_a_folder_that_cannot_be_written_is_named_and_the_next_run_completes(stage, folder, tried):
     expected = stage.undisturbed(RUN)
     stage.bring(RUN.state)
