@@ -239,7 +239,8 @@ def demo() -> int:
         f"  reports/{report.path.name}  the pilot report: open it in a browser\n"
         "  reports/data_docs/        what Great Expectations checked\n"
         "  rejected/                 the delivery that came damaged, and why\n\n"
-        f"How it stands: CALLFREE_HOME={settings.home} callfree status"
+        f"How it stands: CALLFREE_HOME={settings.home} callfree status\n"
+        f"To run it on, say CALLFREE_POLICY={settings.home}/policy too: the demo has a policy of its own."
     )
     return 0
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import reference_files
-from flows.errors import GateFailed
+from flows.errors import CallfreeError, GateFailed
 from flows.settings import Settings
 from flows.steps import arrivals, gates, ledger, operator
 from flows.steps.landing import Landing, land
@@ -805,6 +805,16 @@ def test_an_accepted_delivery_is_loaded_in_the_next_run(home):
     assert home.in_force == {("calls", DAY): "archive/calls/calls_20170825.csv.2"}
     assert home.files("held") == {}
     assert home.land() == Landing((), (), (), (), 0, 0)
+
+
+def test_an_accepted_delivery_that_was_changed_since_is_not_loaded(home):
+    name = held_calls(home)
+    operator.accept(home.settings, name, "a quiet day")
+    with (home.settings.held / name).open("ab") as held:
+        held.write(b"\n")
+    with pytest.raises(CallfreeError, match=f"held/{name} is missing or was changed"):
+        home.land()
+    assert home.counts == {("calls", DAY): (4, 0)}
 
 
 def test_an_accepted_delivery_is_loaded_before_the_inbox_is_read(home):

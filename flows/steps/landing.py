@@ -85,7 +85,8 @@ def _accepted_by_operator(settings: Settings, business_date: date) -> list[Arriv
         held = ledger.still_held(ledger.deliveries(connection), ledger.decided(connection, "refuse"))
     return [
         Arrival(
-            path=settings.home.absolute() / delivery.stored_as,
+            # The word was about these bytes and no others.
+            path=_as_it_came(settings, delivery),
             file_name=delivery.file_name,
             parsed=parse_name(delivery.file_name),
             held_delivery_id=delivery.delivery_id,
@@ -174,7 +175,7 @@ def _restore(settings: Settings, connection: Connection, standing: dict[tuple, D
     staging.forget(connection, loaded - needed.keys())
     for feed in FEEDS.values():
         lost = [
-            Candidate(number, _archived(settings, delivery), parse_name(delivery.file_name))
+            Candidate(number, _as_it_came(settings, delivery), parse_name(delivery.file_name))
             for number, delivery in sorted(needed.items())
             if number not in loaded and delivery.feed == feed.name
         ]
@@ -190,7 +191,7 @@ def _restore(settings: Settings, connection: Connection, standing: dict[tuple, D
     connection.execute("delete from raw.landing")
 
 
-def _archived(settings: Settings, delivery: Delivery) -> Path:
+def _as_it_came(settings: Settings, delivery: Delivery) -> Path:
     path = settings.home.absolute() / delivery.stored_as
     if not path.is_file() or sha256_of(path) != delivery.sha256:
         raise CallfreeError(f"{delivery.stored_as} is missing or was changed: put the delivery back as it came.")
