@@ -25,7 +25,7 @@ demo: $(READY)  ## Make a small world, run a year of it, say where to look.
 	CALLFREE_HOME=$(DEMO_HOME) $(BIN)/callfree demo
 
 test: $(READY) lint  ## Run the tests.
-	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile
+	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile --no-loadscope-reorder
 
 test-properties: $(READY)  ## Compare the pipeline with the reference in more worlds (EXAMPLES=12).
 	CALLFREE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet tests/test_properties.py

@@ -32,7 +32,7 @@ IS_CI = os.environ.get("CI", "").lower() in ("1", "true")
 SECONDS_TO_REDUCE = float(os.environ.get("CALLFREE_REDUCE", "0"))
 # Hypothesis does not shrink: a world is made from one number, and a smaller number is no smaller world.
 few = settings(
-    max_examples=int(os.environ.get("CALLFREE_EXAMPLES", "2")),
+    max_examples=int(os.environ.get("CALLFREE_EXAMPLES", "1")),
     deadline=None,
     derandomize=IS_CI,
     print_blob=True,
