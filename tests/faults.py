@@ -164,6 +164,7 @@ def only_what_posting_needs() -> Iterator[None]:
                     "+path:models/posting",
                     "+kpi_moments",
                     "grants",
+                    "quarters",
                     "kpis",
                 ]
             ),
