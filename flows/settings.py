@@ -151,9 +151,10 @@ class Settings(BaseSettings):
     def server_log(self) -> Path:
         return self.work / "server.log"
 
-    def make_folders(self) -> None:
-        """Create the home folder as the interface describes it, for its owner only."""
-        for folder in (
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of the home, each after the one it lies in."""
+        return (
             self.home.absolute(),
             self.grants_outbox.parent,
             self.inbox,
@@ -166,5 +167,9 @@ class Settings(BaseSettings):
             self.reports,
             self.published,
             self.work,
-        ):
+        )
+
+    def make_folders(self) -> None:
+        """Create the home folder as the interface describes it, for its owner only."""
+        for folder in self.folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -102,12 +102,7 @@ def _zone() -> Finding:
 def _folders(settings: Settings) -> Finding:
     if not settings.home.exists():
         return Finding("folders", True, f"{settings.home} is not there yet: the first run makes it")
-    folders = (
-        settings.home.absolute(), settings.inbox, settings.archive, settings.rejected, settings.held,
-        settings.grants_outbox, settings.invitations_outbox, settings.kpis_outbox, settings.reports, settings.published,
-        settings.work,
-    )  # fmt: skip
-    for folder in folders:
+    for folder in settings.folders:
         if folder.exists() and not folder.is_dir():
             return Finding("folders", False, f"{folder} is no folder: move it away")
         if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
