@@ -18,6 +18,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c "from flows.steps.transform import compile_beforehand; compile_beforehand()"
 	touch $(READY)
 
 demo: $(READY)  ## Make a small world, run a year of it, say where to look.

@@ -3,10 +3,9 @@
     .venv/bin/python benchmarks/kpis.py [members]
 
 Builds every model on an empty home, fills the tables that the KPIs read with invented members, contacts, calls and
-entitlements, and lets dbt derive the KPI models alone.
+entitlements, and derives the KPI models alone.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import ledger, policy, staging, transform
+from flows.steps.derivation import derive
 from flows.steps.kpis import fill_table
 from flows.steps.warehouse import connect
 
@@ -88,15 +88,15 @@ def main(members: int) -> None:
             staging.create_raw_tables(connection)
             connection.execute("insert into raw.run values (?, true)", [RUN_ON])
         chosen = policy.load(DEFAULT_POLICY)
-        transform.derive(settings, chosen)
+        derive(settings, chosen)
         with connect(settings.warehouse) as connection:
             connection.execute(FILL.format(n=members))
         print(f"{members} members")
         print(f"{'seconds':>8} {'CPU':>8}")
-        with measured("dbt, its start and the tests included"):
-            of_nodes = derive_kpis(settings, chosen)
-        for node, seconds in of_nodes.items():
-            print(f"{seconds:8.2f} {'':8}   {node}")
+        for node in transform.compiled(settings):
+            if node.name in MODELS and node.kind == "table" and not node.constraints:
+                with measured(node.name), connect(settings.warehouse, ledger=settings.ledger) as connection:
+                    connection.execute(f"create or replace table {node.relation} as {node.sql}")
         with measured("the figures in Python, scipy's import included"):
             figures = fill_table(settings)
         with measured(f"the {len(figures)} figures in Python, once more"):
@@ -108,27 +108,6 @@ def measured(what: str) -> Iterator[None]:
     started, cpu = time.perf_counter(), time.process_time()
     yield
     print(f"{time.perf_counter() - started:8.2f} {time.process_time() - cpu:8.2f} {what}")
-
-
-def derive_kpis(settings: Settings, chosen: policy.Policy) -> dict[str, float]:
-    """Seconds of each of the KPI models, and of its test."""
-    seeds = settings.work / "policy"
-    chosen.write_seeds(seeds)
-    target = settings.work / "dbt"
-    with transform._environment(
-        {
-            "CALLFREE_WAREHOUSE": str(settings.warehouse),
-            "CALLFREE_LEDGER": str(settings.ledger),
-            "CALLFREE_CHECKED_POLICY": str(seeds),
-        }
-    ):
-        transform.invoke(
-            ["build", "--select", *MODELS, "--exclude-resource-type", "unit_test", "--quiet", "--log-level", "none",
-             "--project-dir", str(transform.DBT_PROJECT), "--profiles-dir", str(transform.DBT_PROJECT),
-             "--target-path", str(target), "--log-path", str(target)]
-        )  # fmt: skip
-    results = json.loads((target / "run_results.json").read_text())["results"]
-    return {result["unique_id"].split(".")[2]: result["execution_time"] for result in results}
 
 
 if __name__ == "__main__":

@@ -51,8 +51,11 @@ class EagerDuckDB(Dialect):
                 folders = [os.path.dirname(path) for path in (database, *(attach or {}).values())]
                 connection.execute("set allowed_directories = ?", [folders])
                 connection.execute("set enable_external_access = false")
+            there = {row[0] for row in connection.execute("select database_name from duckdb_databases()").fetchall()}
             for alias, path in (attach or {}).items():
-                connection.execute(f"attach if not exists ? as {alias} (read_only)", [path])
+                # It is there already where this process holds the home open.
+                if alias not in there:
+                    connection.execute(f"attach ? as {alias} (read_only)", [path])
         except BaseException:
             connection.close()
             raise

@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 
 import reliability
+from flows.steps.transform import compile_beforehand
 
 # Runs after all else: DuckDB's binding complains of leaks on standard error when a worker ends.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 # Files that take minutes start first, so that no worker is left with one at the end.
 LONG = ("test_properties", "test_stories", "test_bank_calls", "test_command_line", "test_recovery")
+
+
+def pytest_configure(config):
+    """The models are compiled once, before any worker starts."""
+    if not hasattr(config, "workerinput"):
+        compile_beforehand()
 
 
 def pytest_collection_modifyitems(items):

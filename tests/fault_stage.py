@@ -16,7 +16,8 @@ from faults import (
     standing,
     warm_up,
 )
-from flows.steps import gates, transform
+from flows.steps import gates
+from flows.steps.derivation import derive
 from flows.steps.home import lock
 from flows.steps.landing import land
 from flows.steps.run import plainly, run_day
@@ -134,7 +135,7 @@ def landing_without_gates(home: FaultHome) -> None:
 
 def landed_and_derived(home: FaultHome) -> None:
     landing(home)
-    transform.derive(home.settings, check_policy(home.settings))
+    derive(home.settings, check_policy(home.settings))
     gates.require_batch(home.settings, BUSY)
 
 

@@ -3,7 +3,8 @@
 import json
 import re
 
-from flows.steps import policy, transform
+from flows.steps import policy
+from flows.steps.derivation import derive
 from flows.steps.explain import Story
 from flows.steps.warehouse import connect, rows
 from world_comparison import difference
@@ -106,7 +107,7 @@ def what_if_difference(home) -> str | None:
             """
         )
         warehouse.execute("update raw.run set is_posting = true")
-    transform.derive(home.settings, policy.load(home.settings.policy))
+    derive(home.settings, policy.load(home.settings.policy))
     expected = {tuple(row[:2]): tuple(row[2:]) for row in before}
     expected |= {(who, quarter): tuple(rest) for who, quarter, _, *rest in told}
     after = home._ask("select subscriber_id, quarter, is_decided, streak, mb_per_month from marts.quarters")

@@ -11,31 +11,38 @@ from faults import assert_same, standing
 from flows.errors import CallfreeError
 from flows.steps import gates, transform
 from flows.steps.run import run_day
+from flows.steps.transform import Node
+from flows.steps.warehouse import connect
 from promises import broken_promises
 from test_kills import cli
 
 pytestmark = pytest.mark.promise(8)
 
 
-def broken_model(home: FaultHome) -> None:
+def broken_data(home: FaultHome) -> None:
     """A test of the data fails: two rows where one is."""
-    invoke = transform.invoke
+    compiled = transform.compiled
 
-    def spoiled(arguments):
-        from flows.steps.warehouse import connect
-
+    def spoiled(settings):
         with connect(home.settings.warehouse) as connection:
-            connection.execute("insert into raw.run from raw.run")
-        invoke(arguments)
+            connection.execute("insert into raw.landing_notes values (1, '+4917155500001', null, 1)")
+        wrong = Node("nothing_is_noted", "test", "raw", "select note from raw.landing_notes")
+        return [*compiled(settings), wrong]
 
-    transform.invoke = spoiled
+    transform.compiled = spoiled
+
+
+def broken_model(_home: FaultHome) -> None:
+    compiled = transform.compiled
+    wrong = Node("broken", "table", "posting", "select cast('+4917155500001' as integer) as number")
+    transform.compiled = lambda settings: [*compiled(settings), wrong]
 
 
 def dbt_raises(_home: FaultHome) -> None:
-    def fails(_arguments):
+    def fails(_settings):
         raise RuntimeError("+4917155500001")
 
-    transform.invoke = fails
+    transform.compiled = fails
 
 
 def nothing_is_answered(_home: FaultHome) -> None:
@@ -64,7 +71,8 @@ def the_batch_gate_answers_nothing(_home: FaultHome) -> None:
 
 
 FAILING = {
-    "a test of dbt fails": broken_model,
+    "a test of the data fails": broken_data,
+    "a model cannot be derived": broken_model,
     "dbt raises": dbt_raises,
     "Great Expectations answers nothing": nothing_is_answered,
     "Great Expectations raises": great_expectations_raises,

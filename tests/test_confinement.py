@@ -15,6 +15,7 @@ from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import home as homes
 from flows.steps import ledger, policy, staging, transform
+from flows.steps.derivation import derive
 from flows.steps.home import lock
 from flows.steps.warehouse import attach, connect
 from test_recovery import Home
@@ -77,25 +78,17 @@ def test_no_check_gets_out_of_the_home(settings):
 
 
 def test_no_model_gets_out_of_the_home(settings, monkeypatch):
-    from dbt.adapters.duckdb import connections
-
     with ledger.open_ledger(settings):
         pass
     with connect(settings.warehouse) as connection:
         staging.create_raw_tables(connection)
         connection.execute("insert into raw.run values ('2017-07-16', true)")
-    held = []
-    close = connections.DuckDBConnectionManager.close_all_connections
-
-    def look_before_closing():
-        # A second connection of this process shares what dbt has set.
-        with duckdb.connect(settings.warehouse) as connection:
-            held.extend(refused(connection, settings))
-        close()
-
-    monkeypatch.setattr(connections.DuckDBConnectionManager, "close_all_connections", look_before_closing)
-    transform.derive(settings, policy.load(DEFAULT_POLICY))
-    assert held == list(OUTSIDE)
+    compiled = transform.compiled
+    reading = OUTSIDE["reading a file"].format(outside=settings.home.parent / "secret.csv")
+    wrong = transform.Node("outside", "table", "posting", reading)
+    monkeypatch.setattr(transform, "compiled", lambda settings: [*compiled(settings), wrong])
+    with pytest.raises(CallfreeError, match=r"outside \(PermissionException\)"):
+        derive(settings, policy.load(DEFAULT_POLICY))
 
 
 def test_a_large_query_may_still_spill_into_the_home(settings):

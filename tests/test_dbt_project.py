@@ -14,9 +14,11 @@ import pytest
 from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import ledger, policy, staging, transform
+from flows.steps.derivation import derive
 from flows.steps.feeds import FEEDS, parse_name
 from flows.steps.staging import Candidate, Stage
 from flows.steps.warehouse import attach, connect
+from test_recovery import Home
 
 # Beside the repository: what independent engines say of the calendar.
 CALENDAR = Path(__file__).resolve().parents[2] / "shared" / "data" / "calendar"
@@ -27,19 +29,22 @@ needs_calendar = pytest.mark.skipif(
 
 
 class Derived:
-    """A home without a single delivery, and dbt at work on it."""
+    """A home, and dbt at work on it."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
         self.target = settings.work / "dbt"
+
+    @classmethod
+    def empty(cls, settings: Settings) -> "Derived":
+        """In a home without a single delivery."""
         settings.make_folders()
         with ledger.open_ledger(settings):
             pass
         with connect(settings.warehouse) as connection:
             staging.create_raw_tables(connection)
             connection.execute("insert into raw.run values ('2017-07-16', true)")
-        self.seeds = settings.work / "policy"
-        policy.load(DEFAULT_POLICY).write_seeds(self.seeds)
+        return cls(settings)
 
     def _arguments(self, *command: str) -> list[str]:
         return [
@@ -76,14 +81,13 @@ class Derived:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CALLFREE_WAREHOUSE", str(self.settings.warehouse))
             patch.setenv("CALLFREE_LEDGER", str(self.settings.ledger))
-            patch.setenv("CALLFREE_CHECKED_POLICY", str(self.seeds))
             patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
             yield
 
 
 @pytest.fixture(scope="module")
 def derived(tmp_path_factory) -> Derived:
-    return Derived(Settings(home=tmp_path_factory.mktemp("home"), policy=DEFAULT_POLICY))
+    return Derived.empty(Settings(home=tmp_path_factory.mktemp("home"), policy=DEFAULT_POLICY))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,49 @@ def test_every_model_is_built(built, manifest):
     assert expected - done == set()
 
 
+def _tables(settings: Settings) -> dict[str, tuple]:
+    """What was derived: columns, comments and rows of each table by its name."""
+    with connect(settings.warehouse) as connection:
+        found = connection.execute(
+            "select schema_name, table_name, list((column_name, data_type, comment) order by column_index)"
+            " from duckdb_columns() where schema_name not in ('raw', 'main') and not internal group by all order by all"
+        ).fetchall()
+        return {
+            f"{schema}.{table}": (columns, connection.execute(f'from "{schema}"."{table}" order by all').fetchall())
+            for schema, table, columns in found
+        }
+
+
+def test_what_a_run_derives_is_what_dbt_builds(tmp_path):
+    home = Home(tmp_path)
+    home.enrol()
+    assert home.run(date(2017, 7, 3)) == 0
+    derive(home.settings, policy.load(home.settings.policy))
+    by_the_run = _tables(home.settings)
+    # The policy is that of the home, and stays where it is.
+    by_dbt = Derived(home.settings)
+    statuses = by_dbt.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "seed")
+    assert set(statuses.values()) == {"success", "pass", "no-op"}
+    found = _tables(home.settings)
+    assert by_the_run.keys() == found.keys()
+    assert [name for name in found if found[name] != by_the_run[name]] == []
+    assert sum(len(rows) for _, rows in found.values()) > 100
+    tests = _of_kind(statuses, "test")
+    assert {node.name for node in transform.compiled(home.settings) if node.kind == "test"} == {
+        name.split(".")[2] for name in tests
+    }
+
+
+def test_a_run_knows_all_that_dbt_is_told_of_a_model_and_a_test(manifest):
+    nodes = manifest["nodes"].values()
+    assert {node["config"]["materialized"] for node in nodes} == {"seed", "view", "table", "ephemeral", "test"}
+    tests = [node["config"] for node in nodes if node["resource_type"] == "test"]
+    assert {(test["severity"].lower(), test["limit"], test["where"], test["fail_calc"]) for test in tests} == {
+        ("error", None, None, "count(*)")
+    }
+    assert [node["name"] for node in nodes if node["config"].get("pre-hook") or node["config"].get("post-hook")] == []
+
+
 # One row or two for each data test, that it must not let pass. The homes of other tests never see them.
 BROKEN_LEDGER = """
 insert into draws values ('w1', 'pilot-2017', '2017-07-17', '2017-07-16', 5);
@@ -191,13 +238,12 @@ insert into marts.report_months (wave_id) values ('w9');
 
 
 def test_every_data_test_finds_what_it_is_there_for(tmp_path):
-    broken = Derived(Settings(home=tmp_path, policy=DEFAULT_POLICY))
+    broken = Derived.empty(Settings(home=tmp_path, policy=DEFAULT_POLICY))
     broken.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
     with ledger.open_ledger(broken.settings) as connection:
         connection.execute(BROKEN_LEDGER)
     with connect(broken.settings.warehouse) as connection:
         connection.execute(BROKEN_WAREHOUSE)
-    # Beside the tests dbt tells of the hook that confines it.
     statuses = _of_kind(broken.dbt("test", "--exclude-resource-type", "unit_test"), "test")
     assert Counter(statuses.values()) == {"fail": len(statuses)}, [
         name for name, status in statuses.items() if status != "fail"

@@ -8,6 +8,7 @@ import pytest
 from flows.errors import WrongUsage
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import ledger, policy, staging, transform
+from flows.steps.derivation import derive
 from flows.steps.warehouse import connect
 
 SOUND = {
@@ -232,9 +233,11 @@ def test_the_models_get_the_policy_as_it_was_checked(tmp_path, monkeypatch):
     with connect(settings.warehouse) as connection:
         staging.create_raw_tables(connection)
     # The seeds are enough here.
-    build = transform.invoke
-    monkeypatch.setattr(transform, "invoke", lambda arguments: build([*arguments, "--resource-type", "seed"]))
-    transform.derive(settings, loaded)
+    compiled = transform.compiled
+    monkeypatch.setattr(
+        transform, "compiled", lambda settings: [node for node in compiled(settings) if node.kind == "seed"]
+    )
+    derive(settings, loaded)
     with connect(settings.warehouse) as connection:
         lines = connection.execute("select line, coalesce(label, '') from policy.hotline_lines").fetchall()
         seeds = connection.execute("select coalesce(seed, '') from policy.waves order by wave_id").fetchall()

@@ -14,13 +14,14 @@ from pathlib import Path
 from flows.errors import WrongUsage
 from flows.settings import Settings
 from flows.steps import ledger, policy
-from flows.steps.files import copy_whole, sha256_of_folder
+from flows.steps.derivation import derive
+from flows.steps.files import copy_whole
 from flows.steps.home import lock
 from flows.steps.kpis import fill_table
 from flows.steps.landing import restore
 from flows.steps.marts import publish_marts
-from flows.steps.transform import DBT_PROJECT, derive
-from flows.steps.warehouse import attach, connect, rows
+from flows.steps.transform import digest_of_models
+from flows.steps.warehouse import attach, closed, connect, rows
 
 # Which rows of each table of the ledger a run knew once it had posted.
 KNOWN = {
@@ -52,7 +53,8 @@ def keep_ledger(settings: Settings) -> None:
     """Copy the ledger for those who read while a run holds it. It names numbers, so it is not published."""
     with ledger.open_ledger(settings) as connection:
         connection.execute("checkpoint")
-    copy_whole(settings.ledger, settings.readable_ledger)
+    with closed(settings.ledger):
+        copy_whole(settings.ledger, settings.readable_ledger)
 
 
 def forget_the_past(settings: Settings) -> None:
@@ -85,7 +87,7 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     run = run_as_of(settings, day)
     folder = settings.work / "as_of"
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"run_{run.run_no:06d}_{sha256_of_folder(DBT_PROJECT)[:12]}.duckdb"
+    kept = folder / f"run_{run.run_no:06d}_{digest_of_models()[:12]}.duckdb"
     if kept.is_file():
         os.utime(kept)
         return kept

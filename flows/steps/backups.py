@@ -13,7 +13,7 @@ from flows.settings import Settings
 from flows.steps import crash_points, ledger, ledger_growth
 from flows.steps.files import copy_whole, sha256_of, write_whole
 from flows.steps.ledger_growth import Growth
-from flows.steps.warehouse import read_through
+from flows.steps.warehouse import closed, read_through
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ def back_up(settings: Settings) -> Copy:
     number = before[0].number + 1 if before else 1
     settings.backups_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.backups_folder / f"ledger_{number:06}.duckdb"
-    copy_whole(settings.ledger, path)
-    sha256 = sha256_of(path)
-    if read_through(path) != read_through(settings.ledger) or sha256_of(settings.ledger) != sha256:
-        path.unlink()
-        raise CallfreeError(f"The copy of the ledger in {settings.backups_folder} does not equal it: run again.")
+    with closed(settings.ledger):
+        copy_whole(settings.ledger, path)
+        sha256 = sha256_of(path)
+        if read_through(path) != read_through(settings.ledger) or sha256_of(settings.ledger) != sha256:
+            path.unlink()
+            raise CallfreeError(f"The copy of the ledger in {settings.backups_folder} does not equal it: run again.")
     manifest = {"file": path.name, "number": number, "sha256": sha256, "growth": asdict(now)}
     write_whole(_manifest_of(path), [(json.dumps(manifest, indent=2) + "\n").encode()])
     for old in copies(settings)[settings.keep_backups :]:

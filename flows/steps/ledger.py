@@ -152,7 +152,11 @@ create table if not exists publications (
 def open_ledger(settings: Settings) -> Iterator[Connection]:
     """The ledger alone, its tables made on first use."""
     with connect(settings.ledger) as connection:
-        connection.execute(_SCHEMA)
+        tables = connection.execute(
+            "select count(*) from duckdb_tables() where database_name = current_database()"
+        ).fetchone()
+        if tables != (_SCHEMA.count("create table"),):
+            connection.execute(_SCHEMA)
         yield connection
 
 

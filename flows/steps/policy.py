@@ -151,28 +151,18 @@ class Policy:
 
     def kept(self) -> str:
         """The policy as one text, for the ledger to keep."""
-        return json.dumps(self._files(), sort_keys=True)
-
-    def write_seeds(self, folder: Path) -> None:
-        """The policy as it was checked, for dbt to load."""
-        _write(self._files(), folder)
-
-    def _files(self) -> dict[str, str]:
-        return {
+        files = {
             f"{name}.csv": "".join(
                 _csv_lines(list(file.model.model_fields), [row.model_dump(mode="json") for row in getattr(self, name)])
             )
             for name, file in _FILES.items()
         }
+        return json.dumps(files, sort_keys=True)
 
 
 def restore(kept: str, folder: Path) -> None:
     """Write the five files of a policy that the ledger kept."""
-    _write(json.loads(kept), folder)
-
-
-def _write(files: dict[str, str], folder: Path) -> None:
-    for name, content in files.items():
+    for name, content in json.loads(kept).items():
         write_whole(folder / name, [content.encode()])
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from flows.errors import CallfreeError, WrongUsage, guarded
@@ -14,6 +14,7 @@ from flows.steps.backups import back_up
 from flows.steps.billing_page import write_billing_page
 from flows.steps.budget import require_budget
 from flows.steps.corrections import find_corrections
+from flows.steps.derivation import derive
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
 from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
@@ -25,8 +26,7 @@ from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import Published, has_left_over, publish
 from flows.steps.start import check_date, check_policy, now
-from flows.steps.transform import derive
-from flows.steps.warehouse import read_through
+from flows.steps.warehouse import held_open, read_through
 
 log = logging.getLogger("callfree")
 
@@ -57,29 +57,9 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
         plainly(check_ledger, settings)
         plainly(check_date, settings, business_date)
         try:
-            policy = plainly(check_policy, settings)
-            # What an earlier run posted goes out first, whatever becomes of this one.
-            left_over = _publish_left_over(settings)
-            _make_up_for_kpis(settings)
-            last_known = plainly(last_delivery, settings)
-            call(land, settings, business_date)
-            call(derive, settings, policy)
-            call(require_batch, settings, business_date)
-            plainly(require_budget, settings, business_date)
-            posting = call(post, settings, business_date, policy)
-            # Nothing goes out of which there is no copy, unless the copy cannot be made: then the run fails below.
-            with suppress(CallfreeError):
-                plainly(back_up, settings)
-            published = left_over + call(publish, settings)
-            plainly(keep_ledger, settings)
-            kpis = call(publish_kpis, settings, business_date)
-            news = call(publish_marts, settings)
-            plainly(write_billing_page, settings)
-            corrections = plainly(find_corrections, settings)
-            written = plainly(status.write_status, settings, began_at, now())
-            plainly(back_up, settings)
-            landing = plainly(landing_since, settings, last_known)
-            plainly(write_metrics, settings, written, seconds, landing.loaded_rows)
+            with held_open(settings.warehouse, settings.ledger):
+                outcome = _run(settings, business_date, call, began_at)
+            plainly(write_metrics, settings, outcome.status, seconds, outcome.landing.loaded_rows)
         except Exception as error:
             told = error if isinstance(error, WrongUsage) else _damage_behind(settings, error)
             # On a full disk the error itself matters more than its note in the status.
@@ -88,7 +68,33 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
             if told is error:
                 raise
             raise told from error
-        return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
+        return outcome
+
+
+def _run(settings: Settings, business_date: date, call: Callable[..., Any], began_at: datetime) -> Outcome:
+    policy = plainly(check_policy, settings)
+    # What an earlier run posted goes out first, whatever becomes of this one.
+    left_over = _publish_left_over(settings)
+    _make_up_for_kpis(settings)
+    last_known = plainly(last_delivery, settings)
+    call(land, settings, business_date)
+    call(derive, settings, policy)
+    call(require_batch, settings, business_date)
+    plainly(require_budget, settings, business_date)
+    posting = call(post, settings, business_date, policy)
+    # Nothing goes out of which there is no copy, unless the copy cannot be made: then the run fails below.
+    with suppress(CallfreeError):
+        plainly(back_up, settings)
+    published = left_over + call(publish, settings)
+    plainly(keep_ledger, settings)
+    kpis = call(publish_kpis, settings, business_date)
+    news = call(publish_marts, settings)
+    plainly(write_billing_page, settings)
+    corrections = plainly(find_corrections, settings)
+    written = plainly(status.write_status, settings, began_at, now())
+    plainly(back_up, settings)
+    landing = plainly(landing_since, settings, last_known)
+    return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
 
 
 def _publish_left_over(settings: Settings) -> Published:
@@ -132,13 +138,14 @@ def rebuild(settings: Settings) -> date | None:
         if latest is None:
             return None
         log.info("reading the archive ...")
-        restore(settings, latest)
-        log.info("deriving the models ...")
-        derive(settings, policy)
-        keep_ledger(settings)
-        fill_table(settings)
-        publish_marts(settings)
-        write_billing_page(settings)
-        find_corrections(settings)
-        status.derive_status(settings)
+        with held_open(settings.warehouse, settings.ledger):
+            restore(settings, latest)
+            log.info("deriving the models ...")
+            derive(settings, policy)
+            keep_ledger(settings)
+            fill_table(settings)
+            publish_marts(settings)
+            write_billing_page(settings)
+            find_corrections(settings)
+            status.derive_status(settings)
         return latest

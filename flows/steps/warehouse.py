@@ -26,8 +26,9 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
     Every file is opened with one configuration only, since a process cannot mix two: what is published is opened to
     read, so that any number of processes may, and all else to write.
     """
+    is_in_another = path in _attached
     try:
-        connection = duckdb.connect(path, read_only=read_only)
+        connection = duckdb.connect(_attached.get(path, path), read_only=read_only)
     except duckdb.Error as error:
         raise CallfreeError(
             f"{path.name} cannot be opened ({type(error).__name__}): another program holds it, or it is damaged."
@@ -36,7 +37,9 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
     try:
         connection.execute("set TimeZone = 'UTC'")
         _confine(connection, path.absolute().parent)
-        if ledger is not None:
+        if is_in_another:
+            connection.execute("use ledger")
+        elif ledger is not None:
             attach(connection, ledger, "ledger")
         yield connection
     except duckdb.Error as error:
@@ -51,6 +54,40 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
         connection.close()
     if not read_only:
         crash_points.passed("a database is closed")
+
+
+# The ledger of a home that is held open, and the warehouse that it is attached to.
+_attached: dict[Path, Path] = {}
+
+
+@contextmanager
+def held_open(path: Path, ledger: Path) -> Iterator[None]:
+    """Both files stay open for the block: opening one costs more than most of what a step asks it."""
+    with connect(path, ledger=ledger):
+        _attached[ledger] = path
+        try:
+            yield
+        finally:
+            del _attached[ledger]
+
+
+@contextmanager
+def closed(ledger: Path) -> Iterator[None]:
+    """The ledger's file is closed for the block, and holds all that was written, so that it can be copied.
+
+    To read a file that is open here would also give up DuckDB's lock on it, which belongs to the whole process.
+    """
+    path = _attached.pop(ledger, None)
+    if path is None:
+        yield
+        return
+    with connect(path) as connection:
+        connection.execute("detach ledger")
+        try:
+            yield
+        finally:
+            attach(connection, ledger, "ledger")
+            _attached[ledger] = path
 
 
 def attach(connection: Connection, path: Path, alias: str, read_only: bool = False) -> None:
@@ -107,7 +144,8 @@ def read_through(path: Path) -> dict[str, tuple[int, str]]:
     """
     with connect_to_read(path) as connection:
         tables = connection.execute(
-            "select schema_name, table_name from duckdb_tables() where not internal order by all"
+            "select schema_name, table_name from duckdb_tables()"
+            " where database_name = current_database() and not internal order by all"
         ).fetchall()
         found = {}
         for schema, table in tables:
