@@ -414,6 +414,6 @@ def test_the_landing_dates_an_instant_as_others_do(tmp_path):
     connection = duckdb.connect()
     staging.create_raw_tables(connection)
     stage = Stage(connection, FEEDS["app_events"], [Candidate(1, delivery, parse_name(delivery.name))], 10**9)
-    stage.load([1])
+    stage.keep([1])
     found = dict(connection.execute("select event_id, occurred_on from raw.app_events").fetchall())
     assert found == expected

@@ -76,12 +76,17 @@ def read(
     for record_no, table in reader(path, name, feed, max_bytes, tally):
         columns = [pa.array(np.full(len(record_no), delivery_id, np.int32)), pa.array(record_no, pa.int32())]
         columns += [
-            table[column.name].combine_chunks()
+            _in_one_piece(table[column.name])
             if column.name in table.column_names
             else pa.nulls(len(record_no), pa.string())
             for column in feed.columns
         ]
-        yield from pa.table(columns, schema=batch_schema(feed)).to_batches()
+        if len(record_no):
+            yield pa.record_batch(columns, schema=batch_schema(feed))
+
+
+def _in_one_piece(values: pa.ChunkedArray) -> pa.Array:
+    return values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------
@@ -141,6 +146,14 @@ def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             if decoder.getstate()[0] or not chunk.isascii():
                 decoder.decode(chunk)
+            cut = 0
+            if b'"' not in rest and b'"' not in chunk and not is_first:
+                cut = chunk.rfind(b"\n") + 1
+            if cut:
+                # As below, and copied once.
+                block, rest = b"".join((rest, memoryview(chunk)[:cut])), chunk[cut:]
+                yield block
+                continue
             rest += chunk
             if is_first and len(rest) >= len(codecs.BOM_UTF8):
                 rest, is_first = rest.removeprefix(codecs.BOM_UTF8), False
@@ -200,6 +213,11 @@ def _count_records(block: bytes) -> int:
     """Lines that are not blank, a line being what ends with a line feed outside quotes."""
     if not block:
         return 0
+    if b'"' not in block and b"\r" not in block:
+        # The usual: every line feed ends a record, or a blank line.
+        is_end = np.frombuffer(block, np.uint8) == LF
+        blank = np.count_nonzero(is_end[1:] & is_end[:-1]) + is_end[0]
+        return int(np.count_nonzero(is_end) + (not is_end[-1]) - blank)
     ends = _record_ends(block)
     if not block.endswith(b"\n") or not len(ends) or ends[-1] != len(block) - 1:
         ends = np.append(ends, len(block))

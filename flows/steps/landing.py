@@ -186,7 +186,7 @@ def _restore(settings: Settings, connection: Connection, standing: dict[tuple, D
         for number, staged in stage.counts().items():
             if staged.bad:
                 raise CallfreeError(f"{needed[number].stored_as} was accepted and cannot be read: {staged.bad}.")
-        stage.load([candidate.delivery_id for candidate in lost])
+        stage.keep([candidate.delivery_id for candidate in lost])
     connection.execute("insert into raw.loaded select * from raw.landing")
     connection.execute("delete from raw.landing")
 
@@ -236,9 +236,8 @@ def _stage_feed(
         else:
             arrival.verdict = "accepted"
             now[arrival.day] = arrival.as_delivery(None, date.min)
-    accepted = [arrival.delivery_id for arrival in open_arrivals if arrival.verdict == "accepted"]
-    if accepted:
-        stage.load(accepted)
+    if stage:
+        stage.keep([arrival.delivery_id for arrival in open_arrivals if arrival.verdict == "accepted"])
 
 
 def _doubt(arrival: Arrival, before: Delivery | None, now: dict[tuple, Delivery]) -> str | None:

@@ -1,17 +1,21 @@
 """From batches of text to the raw tables: casting and checking rows, set-wise (2.2)."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from flows.steps import extracts
+from flows.steps import extracts, plain_rows
 from flows.steps.extracts import BadDelivery, Tally
 from flows.steps.feeds import FEEDS, PATTERNS, Column, DeliveryName, Feed
+from flows.steps.plain_rows import Calendar
 from flows.steps.warehouse import Connection
 
+_ID_KINDS = ("subscriber_id", "event_id", "grant_id", "msisdn")
 _SQL_TYPES = {"integer": "integer", "date": "date", "flag": "boolean", "instant": "timestamp"}
 
 
@@ -19,7 +23,7 @@ def create_raw_tables(connection: Connection) -> None:
     """The raw tables, made on first use."""
     connection.execute("create schema if not exists raw")
     for feed in FEEDS.values():
-        columns = ", ".join(f"{name} {kind}" for name, kind in _raw_columns(feed))
+        columns = ", ".join(f"{name} {kind}{_storage(feed, name)}" for name, kind in _raw_columns(feed))
         connection.execute(f"create table if not exists raw.{feed.name} ({columns})")
     counts = (
         "delivery_id integer, feed varchar, business_date date,"
@@ -43,6 +47,12 @@ def _raw_columns(feed: Feed) -> Iterator[tuple[str, str]]:
         yield column.name, _SQL_TYPES.get(column.kind, "varchar")
         if column.kind == "instant":
             yield feed.local_date, "date"
+
+
+def _storage(feed: Feed, name: str) -> str:
+    """Ids hardly repeat: to look for a dictionary of them costs more than all other writing, and saves little."""
+    kinds = {column.name: column.kind for column in feed.columns}
+    return " using compression uncompressed" if kinds.get(name) in _ID_KINDS else ""
 
 
 def forget(connection: Connection, delivery_ids: set[int]) -> None:
@@ -73,74 +83,107 @@ class Staged:
 
 
 class Stage:
-    """The rows of some deliveries of one feed, cast and checked, but not yet in the raw table."""
+    """The rows of some deliveries of one feed, cast, checked and put into the raw tables; `keep` says whose stay."""
 
     def __init__(self, connection: Connection, feed: Feed, candidates: list[Candidate], max_bytes: int):
         self._connection = connection
         self._feed = feed
-        self._candidates = candidates
+        self._days = {candidate.delivery_id: candidate.name.business_date for candidate in candidates}
         self._tallies = {candidate.delivery_id: Tally() for candidate in candidates}
         self._bad: dict[int, str] = {}
-        days = pa.table(
-            {
-                "delivery_id": pa.array([candidate.delivery_id for candidate in candidates], pa.int32()),
-                "business_date": pa.array([candidate.name.business_date for candidate in candidates], pa.date32()),
-            }
-        )
-        batches = pa.RecordBatchReader.from_batches(extracts.batch_schema(feed), self._read(max_bytes))
-        connection.register("stage_days", days)
-        connection.register("stage_batches", batches)
-        connection.execute(_staging_sql(feed))
-        connection.unregister("stage_batches")
-        connection.unregister("stage_days")
+        self._rejected: Counter[int] = Counter()
+        self._emptied: Counter[tuple[int, str]] = Counter()
+        pieces = self._read(candidates, max_bytes, _calendars(connection, self._days))
+        # DuckDB draws plain rows until there are enough doubtful ones for their own statement.
+        while (doubtful := self._load_plain(pieces)) is not None:
+            self._load_doubtful(doubtful)
 
-    def _read(self, max_bytes: int) -> Iterator[pa.RecordBatch]:
-        for candidate in self._candidates:
-            tally = self._tallies[candidate.delivery_id]
+    def _read(
+        self, candidates: list[Candidate], max_bytes: int, calendars: dict[int, Calendar]
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """The plain rows and the doubtful ones, a block at a time."""
+        for candidate in candidates:
+            number = candidate.delivery_id
             try:
-                yield from extracts.read(
-                    candidate.path, candidate.name, self._feed, candidate.delivery_id, max_bytes, tally
-                )
+                for batch in extracts.read(
+                    candidate.path, candidate.name, self._feed, number, max_bytes, self._tallies[number]
+                ):
+                    yield plain_rows.split(batch, self._feed, calendars[number])
             except BadDelivery as reason:
-                self._bad[candidate.delivery_id] = str(reason)
+                self._bad[number] = str(reason)
+
+    def _load_plain(self, pieces: Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]) -> pa.Table | None:
+        """Load plain rows; the doubtful rows met meanwhile, None at the end."""
+        texts = extracts.batch_schema(self._feed)
+        doubtful: list[pa.RecordBatch] = []
+
+        def plain() -> Iterator[pa.RecordBatch]:
+            for rows, others in pieces:
+                doubtful.append(others)
+                if len(rows):
+                    yield rows
+                if sum(map(len, doubtful)) >= _DOUBTFUL_AT_ONCE:
+                    return
+
+        batches = pa.RecordBatchReader.from_batches(plain_rows.schema(texts, self._feed), plain())
+        self._connection.register("plain", batches)
+        names = ", ".join(name for name, _ in _raw_columns(self._feed))
+        casts = ", ".join(_casts(self._feed, are_plain=True))
+        self._connection.execute(f"insert into raw.{self._feed.name} ({names}) select {casts} from plain")
+        self._connection.unregister("plain")
+        return pa.Table.from_batches(doubtful, texts) if doubtful else None
+
+    def _load_doubtful(self, texts: pa.Table) -> None:
+        """Load what is sound after all; reject the rest."""
+        if not len(texts):
+            return
+        execute = self._connection.execute
+        days = pa.table({
+            "delivery_id": pa.array(list(self._days), pa.int32()),
+            "business_date": pa.array(list(self._days.values()), pa.date32()),
+        })  # fmt: skip
+        self._connection.register("stage_days", days)
+        self._connection.register("stage_batches", texts)
+        execute(_staging_sql(self._feed))
+        self._connection.unregister("stage_batches")
+        self._connection.unregister("stage_days")
+        names = ", ".join(name for name, _ in _raw_columns(self._feed))
+        casts = ", ".join(_casts(self._feed))
+        execute(f"insert into raw.{self._feed.name} ({names}) select {casts} from staged where problem is null")
+        fields = ", ".join(column.name for column in self._feed.columns)
+        execute(
+            f"insert into raw.rejected_rows select delivery_id, ?, record_no, problem, [{fields}] from staged"
+            " where problem is not null",
+            [self._feed.name],
+        )
+        for number, *counts in execute(_doubts_sql(self._feed)).fetchall():
+            for name, count in zip((None, *_may_be_emptied(self._feed)), counts, strict=True):
+                if name is None:
+                    self._rejected[number] += count
+                elif count:
+                    self._emptied[number, name] += count
+        execute("drop table staged")
 
     def counts(self) -> dict[int, Staged]:
         """Records and rejected records of each delivery."""
-        rejected = dict(
-            self._connection.execute(
-                "select delivery_id, count(problem) from staged group by delivery_id having count(problem) > 0"
-            ).fetchall()
-        )
         return {
-            number: Staged(tally.record_count, rejected.get(number, 0) + tally.misfit_count, self._bad.get(number))
+            number: Staged(tally.record_count, self._rejected[number] + tally.misfit_count, self._bad.get(number))
             for number, tally in self._tallies.items()
         }
 
     def reasons(self, delivery_id: int, limit: int = 20) -> list[dict]:
-        """Record numbers and reasons of the first rejected rows; never their values."""
+        """Record numbers and reasons of the first rejected rows; never their values. Asked before `keep`."""
         found = self._connection.execute(
-            "select record_no, problem from staged where delivery_id = ? and problem is not null", [delivery_id]
+            "select record_no, reason from raw.rejected_rows where delivery_id = ?", [delivery_id]
         ).fetchall()
         misfits = islice(self._tallies[delivery_id].misfits(), limit)
         found += [(number, _MISFIT) for number, _ in misfits]
         return [{"record": number, "reason": reason} for number, reason in sorted(found)[:limit]]
 
-    def load(self, delivery_ids: list[int]) -> None:
-        """Put the rows of these deliveries into the raw tables."""
-        names = ", ".join(name for name, _ in _raw_columns(self._feed))
-        casts = ", ".join(_casts(self._feed))
+    def keep(self, delivery_ids: list[int]) -> None:
+        """Let the rows of these deliveries stay in the raw tables, and those of the others go."""
+        forget(self._connection, self._tallies.keys() - set(delivery_ids))
         execute = self._connection.execute
-        execute(
-            f"insert into raw.{self._feed.name} ({names}) select {casts} from staged"
-            " where problem is null and list_contains(?, delivery_id) order by delivery_id, record_no",
-            [delivery_ids],
-        )
-        fields = ", ".join(column.name for column in self._feed.columns)
-        execute(
-            f"insert into raw.rejected_rows select delivery_id, ?, record_no, problem, [{fields}] from staged"
-            " where problem is not null and list_contains(?, delivery_id)",
-            [self._feed.name, delivery_ids],
-        )
         misfits = (
             (number, self._feed.name, record_no, _MISFIT, extracts.fields_of(text))
             for number in delivery_ids
@@ -152,35 +195,52 @@ class Stage:
             self._connection.register("misfits", table)
             execute("insert into raw.rejected_rows select * from misfits")
             self._connection.unregister("misfits")
-        self._note(delivery_ids)
+        # Values loaded as empty, and columns not loaded: both are reported.
+        notes = [
+            (number, "emptied_values", name, count)
+            for (number, name), count in self._emptied.items()
+            if number in delivery_ids
+        ]
+        notes += [
+            (number, "unknown_columns", None, len(self._tallies[number].unknown_columns))
+            for number in delivery_ids
+            if self._tallies[number].unknown_columns
+        ]
+        if notes:
+            self._connection.executemany("insert into raw.landing_notes values (?, ?, ?, ?)", notes)
         counts = self.counts()
-        days = {candidate.delivery_id: candidate.name.business_date for candidate in self._candidates}
         for number in delivery_ids:
             staged = counts[number]
             loaded = staged.record_count - staged.rejected_count
-            row = [number, self._feed.name, days[number], staged.record_count, loaded, staged.rejected_count]
+            row = [number, self._feed.name, self._days[number], staged.record_count, loaded, staged.rejected_count]
             execute("insert into raw.landing values (?, ?, ?, ?, ?, ?)", row)
-
-    def _note(self, delivery_ids: list[int]) -> None:
-        """Values loaded as empty, and columns not loaded: both are reported."""
-        for column in self._feed.columns:
-            if _is_checked(column) and not column.is_required:
-                self._connection.execute(
-                    "insert into raw.landing_notes select delivery_id, 'emptied_values', ?, count(*) from staged"
-                    f" where problem is null and {column.name} <> '' and not ({_is_well_formed(column)})"
-                    " and list_contains(?, delivery_id) group by delivery_id",
-                    [column.name, delivery_ids],
-                )
-        for number in delivery_ids:
-            unknown = len(self._tallies[number].unknown_columns)
-            if unknown:
-                self._connection.execute(
-                    "insert into raw.landing_notes values (?, 'unknown_columns', null, ?)", [number, unknown]
-                )
 
 
 _MISFIT = "wrong number of fields"
 _MISFITS_A_PIECE = 10_000
+# As many doubtful rows are kept in memory until SQL looks at them.
+_DOUBTFUL_AT_ONCE = 50_000
+
+# What the calendar of plain rows spans: since then Berlin's clocks have changed neither at midnight nor by less than
+# an hour. A row before it is judged by SQL, and so is every row of a delivery so late that its days are no dates.
+_CALENDAR_FROM, _CALENDAR_UNTIL = date(2000, 1, 1), date(2100, 1, 1)
+
+
+def _calendars(connection: Connection, days: dict[int, date]) -> dict[int, Calendar]:
+    """For each delivery the local dates that its rows may have."""
+    last = max((day for day in days.values() if day < _CALENDAR_UNTIL), default=_CALENDAR_FROM)
+    found = connection.execute(
+        "select epoch_us(timezone('Europe/Berlin', day)) as midnight"
+        " from generate_series(cast(? as timestamp), cast(? as timestamp), interval 1 day) as days (day) order by day",
+        [_CALENDAR_FROM, max(last, _CALENDAR_FROM) + timedelta(days=2)],
+    ).fetchnumpy()["midnight"]
+    return {
+        number: Calendar(
+            _CALENDAR_FROM,
+            found[: max(1, (min(day, last) - _CALENDAR_FROM).days + 3)],
+        )
+        for number, day in days.items()
+    }
 
 
 # --- The SQL of one feed ------------------------------------------------------------------------------------------
@@ -271,8 +331,23 @@ def _staging_sql(feed: Feed) -> str:
     """
 
 
-def _casts(feed: Feed) -> Iterator[str]:
-    """The typed value of each raw column, for rows that are not rejected."""
+def _may_be_emptied(feed: Feed) -> list[str]:
+    """The columns of which a malformed value is loaded as empty."""
+    return [column.name for column in feed.columns if _is_checked(column) and not column.is_required]
+
+
+def _doubts_sql(feed: Feed) -> str:
+    """For each delivery the rows rejected, and the values loaded as empty of each column that has such."""
+    emptied = "".join(
+        f", count(*) filter (where problem is null and {column.name} <> '' and not ({_is_well_formed(column)}))"
+        for column in feed.columns
+        if column.name in _may_be_emptied(feed)
+    )
+    return f"select delivery_id, count(problem){emptied} from staged group by delivery_id"
+
+
+def _casts(feed: Feed, are_plain: bool = False) -> Iterator[str]:
+    """The typed value of each raw column, for rows that are not rejected. In plain ones nothing is malformed."""
     yield "delivery_id"
     yield "record_no"
     for column in feed.columns:
@@ -283,6 +358,6 @@ def _casts(feed: Feed) -> Iterator[str]:
             continue
         kind = _SQL_TYPES.get(column.kind, "varchar")
         value = f"nullif({name}, '')"
-        if _is_checked(column) and not column.is_required:
+        if _is_checked(column) and not column.is_required and not are_plain:
             value = f"case when {_is_well_formed(column)} then {name} end"
         yield f"cast({value} as {kind})" if kind != "varchar" else value
