@@ -15,4 +15,5 @@ APP_EVENTS = Suite(
         ),
         "an absent platform or app_version is null": not_empty("platform", "app_version"),
     },
+    is_sifted=True,
 )

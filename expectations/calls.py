@@ -28,4 +28,5 @@ CALLS = Suite(
         "every outcome is in its list": one_of("outcome", ["answered", "abandoned", "self_service"]),
         "every call is voided or not": "voided is not null",
     },
+    is_sifted=True,
 )

@@ -57,23 +57,36 @@ def check(suites: tuple[Suite, ...], warehouse: Path, ledger: Path | None = None
     except Exception as error:
         return [_unknown(suite, error) for suite in suites]
     try:
-        return [_check_one(suite, *bench.questions[suite]) for suite in suites]
+        return [_check_one(suite, bench) for suite in suites]
     finally:
         bench.close_files()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows to ask of, and how they are put into a table first."""
+
+    batch: BatchDefinition
+    table_sql: str | None = None
 
 
 @dataclass(frozen=True)
 class _Bench:
     """What can be used again for the same files: it takes longer to set up than to run."""
 
-    sources: dict[bool, SQLDatasource] = field(default_factory=dict)
-    questions: dict[Suite, tuple[BatchDefinition, ExpectationSuite]] = field(default_factory=dict)
+    source: SQLDatasource
+    # For each suite the rows to ask of, the quickest way first, and what to ask.
+    questions: dict[Suite, tuple[list[_Rows], ExpectationSuite]] = field(default_factory=dict)
+
+    def execute(self, sql: str) -> None:
+        """In the connection that the checks will use."""
+        with self.source.get_execution_engine().engine.begin() as connection:
+            connection.exec_driver_sql(sql)
 
     def close_files(self) -> None:
-        for source in self.sources.values():
-            # Each source has two engines: one that tries the connection, and one that works.
-            source.get_engine().dispose()
-            source.get_execution_engine().close()
+        # The source has two engines: one that tries the connection, and one that works.
+        self.source.get_engine().dispose()
+        self.source.get_execution_engine().close()
 
 
 @lru_cache(maxsize=4)
@@ -81,30 +94,53 @@ def _bench(suites: tuple[Suite, ...], warehouse: Path, ledger: Path | None) -> _
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     place = {"database": str(warehouse), "attach": {"ledger": str(ledger)} if ledger else {}}
-    bench = _Bench()
+    bench = _Bench(
+        context.data_sources.add_sql(
+            "warehouse",
+            connection_string=f"{dialect.NAME}://",
+            # It would make its tables twice: for a batch, and again to validate it.
+            create_temp_table=False,
+            kwargs={"connect_args": place},
+        )
+    )
+
+    def rows(name: str, query: str, table_sql: str | None = None) -> _Rows:
+        asset = bench.source.add_query_asset(name, query=query)
+        return _Rows(asset.add_batch_definition_whole_table("all"), table_sql)
+
     try:
-        # A source makes temporary tables of all its queries, or of none.
-        for is_computed in sorted({suite.is_computed for suite in suites}):
-            bench.sources[is_computed] = context.data_sources.add_sql(
-                "computed" if is_computed else "stored",
-                connection_string=f"{dialect.NAME}://",
-                create_temp_table=is_computed,
-                kwargs={"connect_args": place},
-            )
         for suite in suites:
-            asset = bench.sources[suite.is_computed].add_query_asset(suite.name, query=suite.rows)
-            bench.questions[suite] = asset.add_batch_definition_whole_table("all"), suite.expectation_suite()
+            table = f"checked_{suite.name}"
+            computed = suite.rows if suite.is_computed else suite.sifted_rows() if suite.is_sifted else None
+            ways = []
+            if computed:
+                make = f"create or replace temp table {table} as {computed}"
+                ways.append(rows(suite.name, f"select * from {table}", make))
+            if not suite.is_computed:
+                ways.append(rows(f"all {suite.name}", suite.rows))
+            bench.questions[suite] = ways, suite.expectation_suite()
     except BaseException:
         bench.close_files()
         raise
     return bench
 
 
-def _check_one(suite: Suite, rows: BatchDefinition, expectations: ExpectationSuite) -> Verdict:
-    try:
-        result = rows.get_batch().validate(expectations, result_format="SUMMARY")
-    except Exception as error:
-        return _unknown(suite, error)
+def _check_one(suite: Suite, bench: _Bench) -> Verdict:
+    ways, expectations = bench.questions[suite]
+    for rows in ways:
+        try:
+            if rows.table_sql:
+                bench.execute(rows.table_sql)
+            result = rows.batch.get_batch().validate(expectations, result_format="SUMMARY")
+        except Exception as error:
+            # A check that cannot be judged spoils the sifting for all: then each is asked of all rows.
+            verdict = _unknown(suite, error)
+        else:
+            return _verdict(suite, result)
+    return verdict
+
+
+def _verdict(suite: Suite, result: ExpectationSuiteValidationResult) -> Verdict:
     outcomes: dict[str, list[ExpectationValidationResult]] = {sentence: [] for sentence in suite.checks}
     for outcome in result.results:
         outcomes[outcome.expectation_config.description].append(outcome)

@@ -11,4 +11,5 @@ GRANT_ACKS = Suite(
         "every status is in its list": one_of("status", ["accepted", "rejected"]),
         "an absent reason is null": not_empty("reason"),
     },
+    is_sifted=True,
 )

@@ -12,4 +12,5 @@ MAIL_EVENTS = Suite(
         "every wave_id is well formed": matches("wave_id", NAME),
         "every event_type is in its list": one_of("event_type", ["sent", "delivered", "bounced", "opened"]),
     },
+    is_sifted=True,
 )

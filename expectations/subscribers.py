@@ -14,4 +14,5 @@ SUBSCRIBERS = Suite(
         "every subscriber consents or not": "marketing_consent is not null",
         "an absent email or tariff is null": not_empty("email", "tariff"),
     },
+    is_sifted=True,
 )

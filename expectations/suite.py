@@ -30,6 +30,13 @@ class Suite:
     checks: Mapping[str, str]
     # The rows cost a join or an aggregate: they are computed once, not once a check.
     is_computed: bool = False
+    # The rows are many: those that break any check are sifted out in one pass, and each check is asked of these.
+    is_sifted: bool = False
+
+    def sifted_rows(self) -> str:
+        """The rows for which some check does not hold."""
+        together = " and ".join(f"({condition})" for condition in self.checks.values())
+        return f"select * from ({self.rows}) as candidates where ({together}) is not true"
 
     def queries(self, sentences: Iterable[str]) -> list[str]:
         """What shows the rows for which these sentences do not hold, to be run by hand."""
