@@ -8,8 +8,11 @@ READY := $(VENV)/.ready
 DEMO_HOME := data/demo
 EXAMPLES ?= 12
 FUZZ ?= 2000
+SIZES ?= 100000,1000000
+PARTS ?= idle,history,day,landing,backfill
+DAYS ?= 20
 
-.PHONY: demo docs test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots lint sbom lock clean help
+.PHONY: demo docs bench test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots lint sbom lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -37,6 +40,9 @@ test-prefect: $(READY)  ## Try callfree up, its alerts, and a server with Postgr
 test-faults: $(READY)  ## Try every promise of docs/reliability.md, and write its figures there (CALLFREE_SEED=2017).
 	CALLFREE_RELIABILITY_PAGE=docs/reliability.md $(BIN)/python -m pytest --quiet -n 2 --dist worksteal \
 		-m "faults or promise"
+
+bench: $(READY)  ## Measure against hand-written scripts, and write docs/benchmarks.md (SIZES=100000,1000000).
+	$(BIN)/python benchmarks/bench.py --sizes $(SIZES) --parts $(PARTS) --days $(DAYS)
 
 docs: $(READY)  ## Write every table, its columns, owners and lineage as one page (build/docs/static_index.html).
 	rm -rf build/docs
