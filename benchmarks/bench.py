@@ -100,8 +100,8 @@ def script(name: str, world: World, day: date, *arguments: str) -> tuple[Cost, P
     return require(measured([str(part) for part in command], os.environ), name), grants
 
 
-def staged(home: Path, policy: Path, day: date) -> dict[str, dict[str, float]]:
-    command = [sys.executable, str(HERE / "staged.py"), str(day)]
+def staged(home: Path, policy: Path, day: date, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, str(HERE / "staged.py"), str(day), *arguments]
     return json.loads(require(measured(command, environment(home, policy)), "staged").output)
 
 
@@ -214,11 +214,9 @@ def backfill(folder: Path, days: int) -> dict[str, Any]:
 def landing(world: World) -> dict[str, Any]:
     """The calls of the whole history alone, landed with all checks."""
     home = world.home("home_calls", lambda path: path.name.startswith("calls"))
-    cost = require(
-        measured([sys.executable, str(HERE / "landing.py"), str(LAST_DAY)], environment(home, world.policy)), "landing"
-    )
+    landed = staged(home, world.policy, LAST_DAY, "--landing")
     shutil.rmtree(home)
-    return json.loads(cost.output) | {"landing": told([cost])}
+    return landed
 
 
 def report(world: World) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _others(results: Results) -> str:
         told.append(
             f"- **Landing the calls of {size:,} subscribers:** {found['rows']:,} rows, a file a day, in"
             f" {found['cpu_s']:.1f} CPU s and {found['wall_s']:.1f} s wall, {found['rows'] / found['cpu_s'] / 1e6:.2f}"
-            f" million a CPU second; peak {found['landing']['peak_mb'] / 1000:.1f} GB."
+            f" million a CPU second; peak {found['peak_mb'] / 1000:.1f} GB."
         )
     for size, found in of_sizes(results, "report"):
         told.append(

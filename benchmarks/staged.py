@@ -1,20 +1,24 @@
 """A run of callfree step by step, in this process and without Prefect: what each step costs.
 
-    CALLFREE_HOME=... CALLFREE_POLICY=... .venv/bin/python benchmarks/staged.py DATE
+    CALLFREE_HOME=... CALLFREE_POLICY=... .venv/bin/python benchmarks/staged.py DATE [--landing]
 
-Prints JSON: for each step, and for all between them as "rest", CPU seconds, wall seconds and peak memory in MB.
+Prints JSON: for each step, and for all between them as "rest", CPU seconds, wall seconds and peak memory in MB. With
+--landing it lands and does nothing more; what imports cost is paid before by landing a file without rows elsewhere.
 """
 
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from deliveries import HEADERS
 from flows.settings import Settings
+from flows.steps.landing import land
 from flows.steps.run import plainly, run_day
 
 REST = "rest"
@@ -55,14 +59,25 @@ def peak_mb(process: int) -> float:
     return int(peak) / 1024
 
 
-def main(day: date) -> None:
+def run(settings: Settings, day: date) -> None:
     stages = Stages()
-    settings = Settings()
-    settings.make_folders()
     run_day(settings, day, call=stages.call)
     stages.close(REST)
     print(json.dumps(stages.costs))
 
 
+def land_alone(settings: Settings, day: date) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = Settings(home=Path(folder))
+        elsewhere.make_folders()
+        (elsewhere.inbox / f"calls_{day:%Y%m%d}.csv").write_text(HEADERS["calls"] + "\n")
+        land(elsewhere, day)
+    stages = Stages()
+    landed = stages.call(land, settings, day)
+    print(json.dumps({"rows": landed.loaded_rows, **stages.costs["land"]}))
+
+
 if __name__ == "__main__":
-    main(date.fromisoformat(sys.argv[1]))
+    home = Settings()
+    home.make_folders()
+    (land_alone if "--landing" in sys.argv else run)(home, date.fromisoformat(sys.argv[1]))
