@@ -347,6 +347,20 @@ def approve(reason: str) -> None:
 
 
 @main.command()
+@click.argument("name")
+@_told
+def republish(name: str) -> None:
+    """Put a file of the outbox back as it was published, where somebody has altered it.
+
+    It has the bytes that the ledger says, as before; the altered one is kept among the copies of the ledger. What was
+    taken away is not put back.
+    """
+    from flows.steps import outbox
+
+    _word(lambda settings: outbox.republish(settings, name))
+
+
+@main.command()
 @click.argument("subscriber_id", metavar="SUBSCRIBER")
 @click.option("--date", "day", type=DAY, help="As it was known on that day (default: in the latest run).")
 @click.option("--json", "as_json", is_flag=True, help="For a care desktop; the shape is in docs/care.md.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from prefect import flow, task
@@ -14,6 +15,7 @@ from flows.alerts import NEEDS_A_PERSON
 from flows.environment import begin_deployed
 from flows.errors import Passing
 from flows.settings import Settings
+from flows.steps.landing import last_delivery
 from flows.steps.outcome import Outcome
 from flows.steps.run import plainly, run_day
 from flows.steps.start import date_due, is_done_since, latest_slot, now, yesterday
@@ -46,16 +48,18 @@ def daily(business_date: date | None = None) -> State:
 def run(settings: Settings, business_date: date) -> Outcome:
     """Run the job as a flow of its own. Nothing that matters depends on Prefect: where it fails, the steps run on."""
     name = f"daily {business_date}"
+    # Asked once: what a try that Prefect broke off has landed counts for the next one.
+    last_known = cache(last_delivery)
     return watched(
         lambda job: flow(job, name="daily", flow_run_name=name),
-        lambda: _do(settings, business_date),
+        lambda: _do(settings, business_date, last_known=last_known),
         name,
-        plainly=lambda: run_day(settings, business_date),
+        plainly=lambda: run_day(settings, business_date, last_known=last_known),
     )
 
 
-def _do(settings: Settings, day: date) -> Outcome:
-    outcome = run_day(settings, day, call=_as_task)
+def _do(settings: Settings, day: date, last_known: Callable[[Settings], int] = last_delivery) -> Outcome:
+    outcome = run_day(settings, day, call=_as_task, last_known=last_known)
     run_page.show(settings, outcome)
     return outcome
 

@@ -14,7 +14,6 @@ from faults import (
     only_what_posting_needs,
     points_of,
     standing,
-    warm_up,
 )
 from flows.steps import gates
 from flows.steps.derivation import derive
@@ -48,10 +47,11 @@ class Stage:
     """One home, brought into a state again and again."""
 
     def __init__(self, folder: Path, kind: type[FaultHome] = FaultHome) -> None:
-        warm_up(has_models=kind is FaultHome)
         self._kind = kind
         self.snapshots = Snapshots(folder)
         self._made: set[str] = set()
+        self._points: dict[Scene, list[str]] = {}
+        self._undisturbed: dict[Scene, dict] = {}
 
     @property
     def home(self) -> FaultHome:
@@ -63,7 +63,10 @@ class Stage:
             before = STATES[state]
             if before:
                 self.bring(before)
-            self.do(lambda home: prepare(state, home))
+                self.do(lambda home: prepare(state, home))
+            else:
+                # Here, so that the children inherit all that is imported and built on first use.
+                prepare(state, self.home)
             self.snapshots.keep(state)
             self._made.add(state)
         self.snapshots.bring_back(state)
@@ -77,13 +80,17 @@ class Stage:
 
     def undisturbed(self, scene: Scene) -> dict:
         """What stands when the action was not disturbed, and the recovery found nothing to do."""
-        self.bring(scene.state)
-        self.do(quickly(scene.action))
-        return self.stands_after(scene.recovery)
+        if scene not in self._undisturbed:
+            self.bring(scene.state)
+            self.do(quickly(scene.action))
+            self._undisturbed[scene] = self.stands_after(scene.recovery)
+        return self._undisturbed[scene]
 
     def points(self, scene: Scene) -> list[str]:
-        self.bring(scene.state)
-        return points_of(lambda: quickly(scene.action)(self.home))
+        if scene not in self._points:
+            self.bring(scene.state)
+            self._points[scene] = points_of(lambda: quickly(scene.action)(self.home))
+        return self._points[scene]
 
     def crash(self, scene: Scene, number: int) -> None:
         """The scene's action, killed at its n-th crash point."""

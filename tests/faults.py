@@ -1,7 +1,7 @@
 """Faults: processes that die at a chosen point, and what must stand all the same.
 
 A case runs in a child process, forked so that nothing has to be imported again, and dies by SIGKILL: no cleanup,
-no rollback, no closing of files. The parent opens no database, so that a fork copies no lock.
+no rollback, no closing of files. While it forks the parent has no database open, so that no lock is copied.
 """
 
 import os
@@ -221,19 +221,3 @@ def assert_same(expected: dict[str, Any], found: dict[str, Any], when: str) -> N
                 f"{when}: {name}\nexpected {ours!r}\n   found {theirs!r}\nCALLFREE_SEED={SEED} plays it again",
                 pytrace=False,
             )
-
-
-def warm_up(has_models: bool) -> None:
-    """Import what the children will need, once; DuckDB asks for pandas when it is shown a table."""
-    import pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-
-    if not has_models:
-        return
-    import dbt.adapters.duckdb
-    import dbt.cli.main  # noqa: F401
-
-    import expectations.check
-    import expectations.data_docs
-    import expectations.grant_batch
-    import expectations.landing  # noqa: F401

@@ -8,14 +8,17 @@ import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from fault_stage import run_for
 from fault_world import ENROLMENT, EVE, FIRST, NEXT, BookHome, events_of, newcomers
 from faults import assert_same, dice, standing
+from flows import cli
 from flows.errors import CallfreeError, WrongUsage
-from flows.steps import backups, gates, ledger, ledger_growth, operator, restoring
+from flows.steps import backups, crash_points, gates, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
 from flows.steps.run import rebuild, run_day
 
@@ -125,6 +128,38 @@ def test_the_latest_copies_are_kept(home):
     next_run(home)
     assert [copy.number for copy in copies(home)] == [8, 7]
     assert len(os.listdir(home.settings.backups_folder)) == 4
+
+
+def test_a_rotation_that_is_cut_off_leaves_nothing_for_good(home, monkeypatch):
+    home.settings = home.settings.model_copy(update={"keep_backups": 2})
+
+    def killed(point):
+        if point == "an old copy is deleted":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crash_points, "passed", killed)
+        with pytest.raises(KeyboardInterrupt):
+            next_run(home)
+    for day in (NEXT, NEXT + timedelta(days=1)):
+        home.put_days(day, day)
+        home.run(day)
+    assert [path.name for path in sorted(home.settings.backups_folder.iterdir())] == [
+        f"ledger_0000{number:02}.{kind}" for number in (copies(home)[1].number, copies(home)[0].number)
+        for kind in ("duckdb", "json")
+    ]  # fmt: skip
+
+
+def test_what_a_restore_by_command_brought_back_is_the_latest_copy(home, monkeypatch):
+    """And not the ledger that was given up: another restore would bring that back."""
+    monkeypatch.setattr(cli, "atexit", SimpleNamespace(register=lambda _: None))
+    monkeypatch.setattr(cli.os, "umask", lambda _: None)
+    monkeypatch.setenv("CALLFREE_HOME", str(home.settings.home))
+    monkeypatch.setenv("CALLFREE_POLICY", str(home.settings.policy))
+    last, old = copies(home)[0].number, copies(home)[2]
+    done = CliRunner().invoke(cli.main, ["restore", old.path.name, "--replace", "--void"])
+    assert (done.exit_code, copies(home)[0].number) == (0, last + 1), done.output
+    assert copies(home)[0].growth.rows["grants"] == old.growth.rows["grants"]
 
 
 def test_copies_may_be_kept_elsewhere(home, tmp_path):
@@ -316,6 +351,45 @@ def test_what_is_held_goes_where_the_restored_ledger_says(home):
     operator.accept(home.settings, "subscribers_20170704.csv", "right")
     land(home.settings, NEXT)
     assert (home.held, in_force(home)) == (set(), after)
+
+
+def test_what_was_refused_since_the_copy_is_held_again_with_its_file(home):
+    for rows in (newcomers(NEXT, 1, 2, 3, 4), newcomers(NEXT, 1)):
+        home.put("subscribers", NEXT, rows, has_digest=True)
+        land(home.settings, NEXT)
+    name, held = backups.back_up(home.settings).path.name, sorted(os.listdir(home.settings.held))
+    operator.refuse(home.settings, "subscribers_20170704.csv", "a mistake")
+    land(home.settings, NEXT)
+    assert os.listdir(home.settings.held) == []
+    restore(home, name, replace=True)
+    assert sorted(os.listdir(home.settings.held)) == held
+    assert "subscribers_20170704.csv" not in os.listdir(home.settings.rejected)
+
+
+def test_rejected_deliveries_that_the_copy_does_not_know_are_rejected_again(home):
+    """A feed starts on the first day of which any delivery came. A digest, or another file, may be why."""
+    name = copies(home)[0].path.name
+    home.put("subscribers", NEXT)
+    (home.settings.inbox / "subscribers_20170704.csv.sha256").write_text("0" * 64)
+    home.put("calls", NEXT)
+    home.deliver("calls_20170704.csv.gz", b"another")
+    home.deliver("grant_acks_20170704.csv", b"damaged")
+    land(home.settings, NEXT)
+    # Of this day something else has come: nothing depends on what was rejected.
+    home.deliver("app_events_20170704.csv", b"damaged")
+    land(home.settings, NEXT)
+    home.put("app_events", NEXT)
+    land(home.settings, NEXT)
+    before = verdicts(home)
+    restore(home, name, replace=True)
+    assert verdicts(home) < before
+    land(home.settings, NEXT)
+    assert verdicts(home) == before - {("app_events_20170704.csv", "rejected")}
+
+
+def verdicts(home) -> set[tuple[str, str]]:
+    with ledger.open_ledger(home.settings) as connection:
+        return {(delivery.file_name, delivery.verdict) for delivery in ledger.deliveries(connection)}
 
 
 def test_lost_words_of_operators_are_told(home):

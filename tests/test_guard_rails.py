@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import BatchHeld, WrongUsage
+from flows.errors import BatchHeld, CallfreeError, WrongUsage
 from flows.steps import budget, gates, ledger, operator, run
 from flows.steps.run import run_day
 from flows.steps.run_page import run_page
@@ -191,13 +191,21 @@ def test_a_word_needs_a_reason_and_is_said_once(home):
 
 
 def test_the_hold_stands_in_the_ledger_before_it_is_told(home, monkeypatch):
-    def failing(*_arguments):
-        raise OSError(28, "No space left on device")
-
     change_the_batch(home, "volume_mb = 601")
     monkeypatch.setattr(ledger, "record_held_batch", failing)
     with pytest.raises(OSError, match="No space left"):
         home.judge(**NOTHING)
+
+
+def failing(*_arguments):
+    raise OSError(28, "No space left on device")
+
+
+def not_since(*_arguments):
+    failing()
+
+
+not_since.__name__ = "landing_since"
 
 
 # --- Corrections --------------------------------------------------------------------------------------------------
@@ -215,6 +223,11 @@ def test_a_correction_of_what_was_granted_is_told_in_the_run_that_posts_by_it(ho
     outcome = run_day(home.settings, date(2017, 10, 5))
     assert (outcome.posting.grant_count, told(outcome)) == (2, [])
     home.deliver_until(date(2017, 10, 6), calls=call(1, "false"))
+    # It is told by the run that comes to its end.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "landing_since", not_since)
+        with pytest.raises(CallfreeError, match="No space left"):
+            run_day(home.settings, date(2017, 10, 6))
     outcome = run_day(home.settings, date(2017, 10, 6))
     assert told(outcome) == [
         "corrected: 1 entitlements of 1 subscribers with grants are 100 MB lower:"

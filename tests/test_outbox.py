@@ -10,6 +10,8 @@ import pytest
 from fault_stage import quickly, run_for
 from fault_world import ENROLMENT, EVE, MEMBERS, events_of
 from faults import Child
+from flows.errors import WrongUsage
+from flows.steps.outbox import republish
 from flows.steps.status import needs_a_person, read_status, refresh_status
 
 MARTS = {"members", "grants", "entitlements", "quarters", "exceptions", "run"}
@@ -97,6 +99,31 @@ def test_what_was_altered_in_the_outbox_is_told_as_long_as_it_lies_there(book_st
     assert found == {how: ([Path(name).name], True) for how, (name, _) in ALTERED.items()}
     assert afterwards == ([], False)
     tried("ways to alter the outbox", len(ALTERED))
+
+
+def test_what_was_altered_is_put_back_as_it_was_published_by_an_operators_word(book_stage):
+    def check(home):
+        before, kept = home.outbox, {}
+        for name, alter in ALTERED.values():
+            path = home.settings.home / "outbox" / name
+            alter(path)
+            if name not in before:
+                with pytest.raises(WrongUsage, match="is not a file of this home: take it away"):
+                    republish(home.settings, path.name)
+                path.unlink()
+                continue
+            altered = path.read_bytes()
+            assert path.name in republish(home.settings, path.name)
+            kept[path.name] = altered
+            assert home.outbox == before
+        for name in ("invitations_w.csv", "grants_20170703_01.csv"):
+            with pytest.raises(WrongUsage, match="does not lie altered"):
+                republish(home.settings, name)
+        folder = home.settings.backups_folder / "altered"
+        assert {content in [path.read_bytes() for path in folder.iterdir()] for content in kept.values()} == {True}
+
+    book_stage.bring("enrolled")
+    book_stage.do(check)
 
 
 def test_what_was_taken_away_is_neither_told_nor_put_back(book_stage, tried):

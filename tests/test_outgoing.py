@@ -2,13 +2,16 @@
 
 import os
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pytest
 
-from flows.errors import GateFailed, masked
+from flows.errors import GateFailed, Passing, masked
+from flows.settings import Settings
 from flows.steps import files, ledger, outgoing, publish, run
 from flows.steps.files import write_whole
+from flows.steps.home import lock
 from flows.steps.run import run_day
 from flows.steps.warehouse import connect
 from test_recovery import Home
@@ -49,6 +52,16 @@ def test_a_file_is_durable_before_it_has_its_name_and_its_name_is_durable_after(
     write_whole(tmp_path / "out.csv", [b"a", b"b"])
     assert done == [("fsync", False), ("replace", False), ("fsync", True)]
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_home_that_cannot_be_opened_is_named_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", ".lock.holder")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(Passing, match=r"opening the home failed: No space left on device \(.lock.holder\)"):
+        with lock(Settings(home=tmp_path), "a test"):
+            pass
 
 
 def test_a_file_that_could_not_be_written_whole_has_no_name(tmp_path):

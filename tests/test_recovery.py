@@ -204,6 +204,22 @@ def test_a_rejected_delivery_is_told_though_the_landing_was_tried_twice(home, mo
     assert outcome.exit_status == 3
 
 
+def test_a_rejected_delivery_is_told_though_prefect_broke_the_first_try_off(home, monkeypatch):
+    """The run is tried again without Prefect, and finds nothing new in the inbox."""
+    home.deliver("calls_20170704.csv", b"damaged")
+
+    def breaks_off(settings, day, last_known, **_):
+        last_known(settings)
+        steps.land(settings, day)
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr(daily, "_do", breaks_off)
+    monkeypatch.setattr(daily, "flow", lambda job, **_: job)
+    outcome = daily.run(home.settings, date(2017, 7, 4))
+    assert [name for name, _ in outcome.landing.rejected] == ["calls_20170704.csv"]
+    assert outcome.exit_status == 3
+
+
 def test_where_prefect_fails_around_a_step_its_result_stands(monkeypatch):
     def done_and_lost(function, **_options):
         def call():

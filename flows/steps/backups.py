@@ -51,9 +51,10 @@ def back_up(settings: Settings) -> Copy:
     manifest = {"file": path.name, "number": number, "sha256": sha256, "growth": asdict(now)}
     write_whole(_manifest_of(path), [(json.dumps(manifest, indent=2) + "\n").encode()])
     for old in copies(settings)[settings.keep_backups :]:
-        _manifest_of(old.path).unlink()
-        crash_points.passed("an old copy has lost its manifest")
+        # The manifest goes last: as long as it stands the next rotation tries again.
         old.path.unlink(missing_ok=True)
+        crash_points.passed("an old copy is deleted")
+        _manifest_of(old.path).unlink()
     return Copy(path, number, sha256, now)
 
 

@@ -26,9 +26,9 @@ class Correction:
 
 
 def find_corrections(settings: Settings) -> tuple[Correction, ...]:
-    """Compare what the grants in the ledger answer with what the last run knew; then this is what is known.
+    """Compare what the grants in the ledger answer with what the last run that came to its end knew.
 
-    A warehouse that is derived anew has nothing to compare with, and begins here.
+    A warehouse that is derived anew has nothing to compare with.
     """
     with connect(settings.warehouse) as connection:
         connection.execute(
@@ -51,9 +51,14 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
             order by is_up
             """,
         )
+    return tuple(Correction(**row | {"subscriber_ids": tuple(row["subscriber_ids"])}) for row in found)
+
+
+def know_entitlements(settings: Settings) -> None:
+    """What is owed now is known: a run does this last, for what it found is told only when it comes to its end."""
+    with connect(settings.warehouse) as connection:
         connection.execute(
             "create or replace table raw.known_entitlements as"
             " select subscriber_id, quarter, month, entitled_mb from marts.entitlements"
             " where is_decided and entry_count > 0"
         )
-    return tuple(Correction(**row | {"subscriber_ids": tuple(row["subscriber_ids"])}) for row in found)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flows.errors import CallfreeError
+from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps import crash_points
 
@@ -26,22 +26,27 @@ def lock(settings: Settings, purpose: str) -> Iterator[None]:
 
 
 def _held(settings: Settings, purpose: str) -> Iterator[None]:
+    file_lock = FileLock(settings.lock, timeout=0, mode=0o600)
+    try:
+        with guarded("opening the home"):
+            _acquire(settings, file_lock, purpose)
+        crash_points.passed("the home is locked")
+        yield
+    finally:
+        file_lock.release()
+
+
+def _acquire(settings: Settings, file_lock: FileLock, purpose: str) -> None:
     settings.make_folders()
     hand_out(settings)
     holder = settings.lock.with_name(".lock.holder")
-    file_lock = FileLock(settings.lock, timeout=0, mode=0o600)
     try:
         file_lock.acquire()
     except Timeout:
         who = holder.read_text().strip() if holder.is_file() else "another process"
         raise CallfreeError(f"{settings.home} is in use by {who}. Wait until it is done.") from None
-    try:
-        since = datetime.now().isoformat(sep=" ", timespec="seconds")
-        holder.write_text(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
-        crash_points.passed("the home is locked")
-        yield
-    finally:
-        file_lock.release()
+    since = datetime.now().isoformat(sep=" ", timespec="seconds")
+    holder.write_text(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
 
 
 @contextmanager

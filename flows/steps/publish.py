@@ -54,7 +54,8 @@ def _publish_grants(settings: Settings, connection: Connection, batch: dict) -> 
     if written != batch["sha256"]:
         path.unlink()
         raise CallfreeError(
-            f"{path.name} would not be the file that was posted: the ledger is damaged. Nothing was published."
+            f"{path.name} would not be the file that was posted, and was not published: the ledger is damaged."
+            " callfree restore --replace brings back the latest good copy."
         )
     write_whole(manifest_path(path), [batch_manifest(batch)])
     ledger.record_publication(connection, path.name)
@@ -95,6 +96,11 @@ def manifest_path(path: Path) -> Path:
 
 
 def _unpublished_draws(connection: Connection) -> list[dict]:
+    return [draw for draw in invitation_files(connection) if not draw["is_published"]]
+
+
+def invitation_files(connection: Connection) -> list[dict]:
+    """Every invitation file that the ledger makes: wave_id, invite_on, file_name, line_count, is_published."""
     return rows(
         connection,
         """
@@ -110,10 +116,10 @@ def _unpublished_draws(connection: Connection) -> list[dict]:
             (
                 select count(*) from members
                 where members.wave_id = files.wave_id and members.invitation_email is not null
-            ) as line_count
+            ) as line_count,
+            publications.file_name is not null as is_published
         from files
         left join publications on files.file_name = publications.file_name
-        where publications.file_name is null
         order by files.invite_on, files.wave_id
         """,
     )
@@ -122,13 +128,17 @@ def _unpublished_draws(connection: Connection) -> list[dict]:
 def _publish_invitations(settings: Settings, connection: Connection, draw: dict) -> str:
     path = settings.invitations_outbox / draw["file_name"]
     sha256 = write_whole(path, render_invitations(connection, draw["wave_id"]))
-    manifest = outgoing.manifest(
-        file=path.name,
+    write_whole(manifest_path(path), [invitation_manifest(draw, sha256)])
+    ledger.record_publication(connection, path.name)
+    return path.name
+
+
+def invitation_manifest(draw: dict, sha256: str) -> bytes:
+    """The bytes of the manifest of an invitation file, from what `invitation_files` says of it and its digest."""
+    return outgoing.manifest(
+        file=draw["file_name"],
         wave_id=draw["wave_id"],
         invite_on=draw["invite_on"],
         lines=draw["line_count"],
         sha256=sha256,
     )
-    write_whole(manifest_path(path), [manifest])
-    ledger.record_publication(connection, path.name)
-    return path.name

@@ -176,25 +176,30 @@ def _put_back_deliveries(settings: Settings) -> tuple[tuple[str, ...], tuple[str
         history = ledger.deliveries(connection)
         held = ledger.still_held(history, ledger.decided(connection, "refuse"))
     known = {delivery.stored_as for delivery in history if delivery.stored_as}
-    strangers = [
-        path
-        for path in sorted([*settings.archive.glob("*/*"), *settings.held.glob("*")])
-        if path.is_file()
-        and not path.name.endswith((REASON_SUFFIX, DIGEST_SUFFIX, ".part"))
-        and str(path.relative_to(home)) not in known
-    ]
+
+    def unknown(*paths: Path) -> list[Path]:
+        return [
+            path
+            for path in sorted(paths)
+            if path.is_file()
+            and not path.name.endswith((REASON_SUFFIX, DIGEST_SUFFIX, ".part"))
+            and str(path.relative_to(home)) not in known
+        ]
+
+    strangers = unknown(*settings.archive.glob("*/*"), *settings.held.glob("*"))
+    rejected = unknown(*settings.rejected.glob("*"))
     for delivery in held:
         place = home / delivery.stored_as
         if not place.exists():
-            same = next((path for path in strangers if sha256_of(path) == delivery.sha256), None)
+            same = next((path for path in strangers + rejected if sha256_of(path) == delivery.sha256), None)
             if same:
-                strangers.remove(same)
-                move(same, place)
+                (strangers if same in strangers else rejected).remove(same)
+                _move_with_what_is_beside(same, place, (REASON_SUFFIX, DIGEST_SUFFIX, ""))
+    told_of = {delivery.day for delivery in history} | {_day_of(path) for path in strangers}
+    _put_back_rejected(settings, rejected, told_of)
     newest: dict[tuple, Path] = {}
     for path in strangers:
-        parsed = parse_name(_name_as_it_came(path))
-        if parsed:
-            day = (parsed.feed, parsed.business_date)
+        if day := _day_of(path):
             newest[day] = max(newest.get(day, path), path, key=lambda each: each.stat().st_ctime_ns)
     put_back, left = [], []
     for path in strangers:
@@ -207,6 +212,41 @@ def _put_back_deliveries(settings: Settings) -> tuple[tuple[str, ...], tuple[str
         else:
             left.append(str(path.relative_to(home)))
     return tuple(put_back), tuple(left)
+
+
+def _put_back_rejected(settings: Settings, rejected: list[Path], known_days: set[tuple | None]) -> None:
+    """Rejected deliveries of days that nothing else tells of go back to be rejected again: a feed starts with them.
+
+    All names of a day go, for two of them were rejected for being two, and their digests: one may be why.
+    """
+    for path in sorted(rejected, key=lambda each: each.stat().st_ctime_ns, reverse=True):
+        target = settings.inbox / _name_as_it_came(path)
+        reason = path.with_name(path.name + REASON_SUFFIX)
+        if _day_of(path) not in known_days | {None} and not target.exists() and _tells_of_a_rejection(reason):
+            _move_with_what_is_beside(path, target, (DIGEST_SUFFIX, ""))
+            reason.unlink()
+
+
+def _tells_of_a_rejection(reason: Path) -> bool:
+    """Not of a held delivery that an operator refused: that one no longer counts."""
+    try:
+        return json.loads(reason.read_bytes())["verdict"] == "rejected"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _move_with_what_is_beside(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
+    """The file goes last: one without its digest would be believed."""
+    for suffix in suffixes:
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            move(beside, target.with_name(target.name + suffix))
+
+
+def _day_of(path: Path) -> tuple | None:
+    """Feed and business date of a delivery that lies in the home."""
+    parsed = parse_name(_name_as_it_came(path))
+    return (parsed.feed, parsed.business_date) if parsed else None
 
 
 def _name_as_it_came(path: Path) -> str:

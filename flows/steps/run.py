@@ -13,7 +13,7 @@ from flows.steps.as_of import keep_ledger
 from flows.steps.backups import back_up
 from flows.steps.billing_page import write_billing_page
 from flows.steps.budget import require_budget
-from flows.steps.corrections import find_corrections
+from flows.steps.corrections import find_corrections, know_entitlements
 from flows.steps.derivation import derive
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
@@ -49,8 +49,17 @@ def plainly(step: Callable[..., Any], *arguments: Any) -> Any:
         return step(*arguments)
 
 
-def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = plainly) -> Outcome:
-    """The run for one business date. `call` calls the steps that do the work, be it plainly or as tasks."""
+def run_day(
+    settings: Settings,
+    business_date: date,
+    call: Callable[..., Any] = plainly,
+    last_known: Callable[[Settings], int] = last_delivery,
+) -> Outcome:
+    """The run for one business date.
+
+    `call` calls the steps that do the work, be it plainly or as tasks. `last_known` says which delivery was the last
+    before the run: it is remembered by whoever may have to try the same run again.
+    """
     began_at, seconds = now(), {}
     call = timed(call, seconds)
     with lock(settings, f"callfree run for {business_date}"):
@@ -58,7 +67,7 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
         plainly(check_date, settings, business_date)
         try:
             with held_open(settings.warehouse, settings.ledger):
-                outcome = _run(settings, business_date, call, began_at)
+                outcome = _run(settings, business_date, call, last_known, began_at)
             plainly(write_metrics, settings, outcome.status, seconds, outcome.landing.loaded_rows)
         except Exception as error:
             told = error if isinstance(error, WrongUsage) else _damage_behind(settings, error)
@@ -71,12 +80,18 @@ def run_day(settings: Settings, business_date: date, call: Callable[..., Any] = 
         return outcome
 
 
-def _run(settings: Settings, business_date: date, call: Callable[..., Any], began_at: datetime) -> Outcome:
+def _run(
+    settings: Settings,
+    business_date: date,
+    call: Callable[..., Any],
+    last_known: Callable[[Settings], int],
+    began_at: datetime,
+) -> Outcome:
     policy = plainly(check_policy, settings)
     # What an earlier run posted goes out first, whatever becomes of this one.
     left_over = _publish_left_over(settings)
     _make_up_for_kpis(settings)
-    last_known = plainly(last_delivery, settings)
+    before = plainly(last_known, settings)
     call(land, settings, business_date)
     call(derive, settings, policy)
     call(require_batch, settings, business_date)
@@ -93,7 +108,9 @@ def _run(settings: Settings, business_date: date, call: Callable[..., Any], bega
     corrections = plainly(find_corrections, settings)
     written = plainly(status.write_status, settings, began_at, now())
     plainly(back_up, settings)
-    landing = plainly(landing_since, settings, last_known)
+    landing = plainly(landing_since, settings, before)
+    # Last, for a correction is told by a run that comes to its end.
+    plainly(know_entitlements, settings)
     return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
 
 
@@ -146,6 +163,6 @@ def rebuild(settings: Settings) -> date | None:
             fill_table(settings)
             publish_marts(settings)
             write_billing_page(settings)
-            find_corrections(settings)
+            know_entitlements(settings)
             status.derive_status(settings)
         return latest
