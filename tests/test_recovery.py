@@ -6,7 +6,7 @@ import pytest
 
 from flows import daily
 from flows.errors import CallfreeError
-from flows.steps import kpis
+from flows.steps import backups, kpis, restoring
 from flows.steps import run as steps
 from flows.steps.feeds import DAILY_FEEDS, FEEDS
 from flows.steps.status import read_status
@@ -85,6 +85,8 @@ def test_what_was_posted_goes_out_even_when_the_next_run_fails_early(home, monke
         with pytest.raises(CallfreeError, match="No space left"):
             home.run(date(2017, 7, 3))
     assert home.posted() == ["anna.W.1"]
+    # A copy knows it before anybody else does.
+    assert "grants_20170703_01.csv" in restoring._files_of(backups.copies(home.settings)[0])
     assert read_status(home.settings)["unpublished_files"] == ["grants_20170703_01.csv"]
     assert read_status(home.settings)["failed_run"]["business_date"] == "2017-07-03"
     assert "grants/grants_20170703_01.csv" not in home.outbox
