@@ -9,8 +9,8 @@ DEMO_HOME := data/demo
 EXAMPLES ?= 12
 FUZZ ?= 2000
 SIZES ?= 100000,1000000
-PARTS ?= idle,history,day,landing,backfill
-DAYS ?= 20
+PARTS ?= idle,history,day,steps,landing,backfill
+DAYS ?= 10
 
 .PHONY: demo docs bench test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots lint sbom lock clean help
 

@@ -28,26 +28,38 @@ create table if not exists calls (
 create table if not exists granted (s integer, slot tinyint);
 """
 
-READ_BASE = """
+# Said beforehand, since looking for them takes as long as reading.
+COLUMNS = {
+    feed: "auto_detect = false, header = true, columns = {"
+    + ", ".join(f"'{name}': 'varchar'" for name in names.split())
+    + "}"
+    for feed, names in {
+        "subscribers": "subscriber_id msisdn email brand tariff status marketing_consent activated_on changed_at",
+        "app_events": "event_id subscriber_id event_type occurred_at platform app_version",
+        "calls": "call_id record_version subscriber_id msisdn direction line started_at duration_s outcome voided",
+    }.items()
+}
+
+READ_BASE = f"""
 insert into base
-select cast(subscriber_id[2:] as integer), msisdn, status from read_csv($files, header = true, all_varchar = true)
+select cast(subscriber_id[2:] as integer), msisdn, status from read_csv($files, {COLUMNS["subscribers"]})
 """
 
-READ_CHANGES = """
+READ_CHANGES = f"""
 insert into changes
 select cast(subscriber_id[2:] as integer), msisdn, status, cast(changed_at[:19] as timestamp)
-from read_csv($files, header = true, all_varchar = true)
+from read_csv($files, {COLUMNS["subscribers"]})
 """
 
-READ_EVENTS = """
+READ_EVENTS = f"""
 insert into events
 select cast(subscriber_id[2:] as integer), event_type, cast(occurred_at[:19] as timestamp)
-from read_csv($files, header = true, all_varchar = true)
+from read_csv($files, {COLUMNS["app_events"]})
 where event_type <> 'video_started'
 """
 
 # Corrections are kept whatever they say, since they take away what they correct.
-READ_CALLS = """
+READ_CALLS = f"""
 create or replace temp view delivered as
 select
     call_id,
@@ -57,7 +69,7 @@ select
     cast(started_at[:19] as timestamp) as moment,
     direction = 'inbound' and line in ('service', 'tech') and outcome in ('answered', 'self_service')
     and voided = 'false' and cast(duration_s as integer) >= 10 as is_contact
-from read_csv({files}, header = true, all_varchar = true)
+from read_csv(getvariable('calls'), {COLUMNS["calls"]})
 where is_contact or record_version <> '1';
 """
 
@@ -230,7 +242,8 @@ def main(deliveries: Path, grants: Path, day: date, database: Path | None) -> No
             execute(READ_CHANGES, {"files": files["subscribers"]})
         execute(READ_EVENTS, {"files": files["app_events"]})
         execute(ENROL)
-        execute(READ_CALLS.format(files=files["calls"]))
+        execute("set variable calls = ?", [files["calls"]])
+        execute(READ_CALLS)
         execute(KEEP_ALL_CALLS if database else KEEP_CALLS_THAT_MATTER)
         for statement in GRANT.split(";\n")[:-1]:
             execute(statement, {"day": day} if "$day" in statement else {})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-_SAMPLE_EVERY_S = 0.05
+_SAMPLE_EVERY_S = 0.2
 _ORPHANS_END_WITHIN_S = 15
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1024**2
 

@@ -79,13 +79,13 @@ measuring ends there.
 
 
 def _steps(results: Results) -> str:
-    sizes = list(of_sizes(results, "history"))
+    sizes = of_sizes(results, "steps")
     if not sizes:
         return ""
     rows = []
     for size, found in sizes:
         for run in ("draw", "history"):
-            costs = found["steps"][run]
+            costs = found[run]
             for step, label in STEPS.items():
                 if step in costs:
                     cost = costs[step]
@@ -158,9 +158,8 @@ def _others(results: Results) -> str:
         )
     for size, found in of_sizes(results, "report"):
         told.append(
-            f"- **A wave of {size:,} in two arms:** `callfree report` {_whole(found['report'])}, Prefect included; KPI"
-            f" models and their tests {found['models']['models_cpu_s']:.1f} CPU s, the figures"
-            f" {found['models']['figures_cpu_s']:.1f} CPU s."
+            f"- **A wave of {size:,} in two arms:** `callfree report` {_whole(found['report'])}, Prefect"
+            f" included; its KPIs {found['kpis_cpu_s']:.1f} CPU s, models and figures (`benchmarks/kpis.py`)."
         )
     for size, found in of_sizes(results, "invitations"):
         told.append(
@@ -172,7 +171,7 @@ def _others(results: Results) -> str:
 
 def _conditions(results: Results) -> str:
     rows = []
-    for part in ("idle", "history", "day", "landing", "backfill", "report", "invitations"):
+    for part in ("idle", "history", "day", "steps", "landing", "backfill", "report", "invitations"):
         for size, found in of_sizes(results, part):
             on = found["on"]
             rows.append(
@@ -210,7 +209,7 @@ METHOD = """
 - **callfree** is the command line as anybody runs it, with Prefect: one run for the draw and one for all the history.
   Both are in the sum.
 - **CPU** is user and system time of the process and of all it started, orphans included. **Peak** is the largest sum of
-  resident memory, sampled 20 times a second; pages that two processes share count twice.
+  resident memory, sampled five times a second; pages that two processes share count twice.
 - Up to 100,000 subscribers three runs, the contenders in turn, and the median; above that one.
 - Files lie in the page cache, as they do just after they came.
 
@@ -266,9 +265,9 @@ def charts(results: Results) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
     yield (
         "steps",
         bars(
-            "history",
+            "steps",
             lambda found: {
-                label: sum(run.get(step, {}).get("cpu_s", 0) for run in found["steps"].values())
+                label: sum(found[run].get(step, {}).get("cpu_s", 0) for run in ("draw", "history"))
                 for step, label in STEPS.items()
             },
         ),

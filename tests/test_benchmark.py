@@ -1,5 +1,6 @@
 """The benchmark cannot rot: callfree and the scripts that it is measured against write the same lines."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from deliveries import FIRST_DAY, deliver, last_day
 from flows.settings import PROJECT, Settings
 from flows.steps.run import run_day
+from goals import goals, read_results
 from lines import Difference, require_equal
+from page import PAGE, page
 
 BENCHMARKS = PROJECT / "benchmarks"
 # The first quarter of those who enrol early is decided, and its first month is due.
@@ -78,3 +81,26 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path):
     other = delivered("other", 2)
     assert other.keys() == first.keys()
     assert other != first
+
+
+def test_the_page_says_what_was_measured_and_which_goals_are_missed():
+    cost = {"cpu_s": 16.0, "wall_s": 9.0, "peak_mb": 4100, "cpu_s_of_each": [16.0]}
+    half = cost | {"cpu_s": 8.0}
+    told = {what: verdict for what, _, _, verdict in goals({"idle": {"0": {"embedded": cost, "served": half}}})}
+    assert told["`callfree run` with nothing to do, embedded"] is False
+    assert told["whole history, 10 million subscribers, validation included"] is None
+
+    history = {"callfree": cost, "duckdb": half, "polars": half, "lines": 7}
+    verdicts = {what: (figure, verdict) for what, _, figure, verdict in goals({"history": {"10000000": history}})}
+    assert verdicts["whole history, 10 million subscribers, validation included"] == (
+        "2.0 x (16.0 CPU s against 8.0 CPU s)",
+        False,
+    )
+    assert verdicts["peak memory at 10 million"] == ("4.1 GB", False)
+
+
+def test_the_page_is_what_the_results_say():
+    results = read_results()
+    assert PAGE.read_text() == page(results)
+    shown = re.findall(r"\((images/\w+\.svg)\)", PAGE.read_text())
+    assert [name for name in shown if not (PAGE.parent / name).exists()] == []
