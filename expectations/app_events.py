@@ -4,7 +4,7 @@ from expectations.suite import EVENT_ID, NAME, Suite, landed, matches, not_empty
 
 APP_EVENTS = Suite(
     "app_events",
-    landed("app_events"),
+    landed("app_events", "occurred_at"),
     {
         **of_the_feed("app_events", "occurred_at"),
         "every event_id is well formed": matches("event_id", EVENT_ID),

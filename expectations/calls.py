@@ -15,7 +15,7 @@ from expectations.suite import (
 
 CALLS = Suite(
     "calls",
-    landed("calls"),
+    landed("calls", "started_at"),
     {
         **of_the_feed("calls", "started_at"),
         "every call_id is well formed": matches("call_id", EVENT_ID),

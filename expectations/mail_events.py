@@ -4,7 +4,7 @@ from expectations.suite import EVENT_ID, NAME, Suite, landed, matches, of_the_fe
 
 MAIL_EVENTS = Suite(
     "mail_events",
-    landed("mail_events"),
+    landed("mail_events", "occurred_at"),
     {
         **of_the_feed("mail_events", "occurred_at"),
         "every event_id is well formed": matches("event_id", EVENT_ID),

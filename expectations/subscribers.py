@@ -4,7 +4,7 @@ from expectations.suite import MSISDN, NAME, Suite, landed, matches, not_empty, 
 
 SUBSCRIBERS = Suite(
     "subscribers",
-    landed("subscribers"),
+    landed("subscribers", "changed_at"),
     {
         **of_the_feed("subscribers", "changed_at"),
         "every subscriber_id is well formed": matches("subscriber_id", NAME),

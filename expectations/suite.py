@@ -65,13 +65,31 @@ class Suite:
         )
 
 
-def landed(feed: str) -> str:
-    """The rows of a feed that came with this landing, each with what is known of its delivery."""
-    return (
-        f"select landed.*, landing.feed as delivery_feed, landing.business_date"
-        f" from raw.{feed} as landed"
-        f" inner join raw.landing as landing on landed.delivery_id = landing.delivery_id"
+def landed(feed: str, instant: str) -> str:
+    """The rows of a feed that came with this landing, each with what is known of its delivery and its local date.
+
+    No local date comes back once it is over: where the first and the last instant with a date are dated rightly, so
+    are all between them, and the time zone need not be asked for each.
+    """
+    local_date = _local_date(instant)
+    of_this_landing = (
+        f"raw.{feed} as landed inner join raw.landing as landing on landed.delivery_id = landing.delivery_id"
     )
+    ends = " and ".join(f"{local_date} = {_date_in_berlin(f'{end}({instant})')}" for end in ("min", "max"))
+    return (
+        f"select landed.*, landing.feed as delivery_feed, landing.business_date, dates.are_right as has_right_ends"
+        f" from {of_this_landing}"
+        f" left join (select {local_date}, {ends} as are_right from {of_this_landing} group by {local_date}) as dates"
+        f" on landed.{local_date} = dates.{local_date}"
+    )
+
+
+def _local_date(instant: str) -> str:
+    return instant.removesuffix("_at") + "_on"
+
+
+def _date_in_berlin(instant: str) -> str:
+    return f"cast(timezone('Europe/Berlin', timezone('UTC', {instant})) as date)"
 
 
 def matches(column: str, pattern: str) -> str:
@@ -96,11 +114,11 @@ def not_empty(*columns: str) -> str:
 
 def of_the_feed(feed: str, instant: str) -> dict[str, str]:
     """What holds of every feed: whose row it is, and when it happened."""
-    local_date = instant.removesuffix("_at") + "_on"
+    local_date = _local_date(instant)
     return {
         "every row came with a delivery of its own feed": f"delivery_feed = '{feed}'",
         f"every {local_date} is the date of {instant} in Berlin": (
-            f"{local_date} = cast(timezone('Europe/Berlin', timezone('UTC', {instant})) as date)"
+            f"case when has_right_ends then {instant} is not null else {local_date} = {_date_in_berlin(instant)} end"
         ),
         "no row is more than a day ahead of its business date": f"{local_date} <= business_date + 1",
     }
