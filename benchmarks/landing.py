@@ -30,7 +30,7 @@ copy (
         if(draw % 7 = 0, 'outbound', 'inbound') as direction,
         ['service', 'sales', 'sim-block', 'billing', 'tech', 'retention', 'roaming', 'mailbox'][1 + draw % 8] as line,
         strftime(day + to_seconds(21600 + number * 57600 // {rows}), '%Y-%m-%dT%H:%M:%S')
-            || if(draw % 10 = 0, 'Z', '+01:00') as started_at,
+            || '+01:00' as started_at,
         draw % 1201 as duration_s,
         if(draw % 9 = 0, 'abandoned', if(draw % 11 = 0, 'self_service', 'answered')) as outcome,
         if(draw % 97 = 0, 'true', 'false') as voided

@@ -583,6 +583,22 @@ def test_a_gate_leaves_nothing_in_the_warehouse(settings):
     assert tables() == before
 
 
+def test_a_gate_does_without_the_libraries_for_charts_and_leaves_them_to_others(settings):
+    ask = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from flows.steps.gates import check_landing
+home = Path(sys.argv[1])
+places = SimpleNamespace(warehouse=home / "warehouse.duckdb", ledger=home / "ledger.duckdb", reports=home / "reports")
+assert check_landing(places, ("calls",)).expectation_count
+assert not {"altair", "scipy", "scipy.stats", "rfc3987_syntax"} & sys.modules.keys()
+import altair, scipy.stats
+assert altair.Chart and scipy.stats.norm.cdf(0) == 0.5
+"""
+    subprocess.run([sys.executable, "-c", ask, str(settings.warehouse.parent)], check=True, cwd=PROJECT)
+
+
 def test_the_gates_are_imported_without_great_expectations():
     loaded = "import sys, flows.steps.gates; print('great_expectations' in sys.modules, 'sqlalchemy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True, cwd=PROJECT)

@@ -77,13 +77,51 @@ def test_what_the_short_way_loads_is_what_the_sql_says(tmp_path_factory, feed, d
         assert short == staged(folder, FEEDS[feed], content)
 
 
+def calendar_until(day: date) -> Calendar:
+    [calendar] = staging._calendars(duckdb.connect(), {1: day}).values()
+    return calendar
+
+
+def batch_of(feed: str, row: dict[str, str]) -> pa.RecordBatch:
+    values = SOUND[feed] | row
+    columns = [pa.array([1], pa.int32())] * 2 + [pa.array([values[column.name]]) for column in FEEDS[feed].columns]
+    return pa.record_batch(columns, schema=extracts.batch_schema(FEEDS[feed]))
+
+
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_sound_row_goes_the_short_way(feed):
-    batch = pa.record_batch(
-        [pa.array([1], pa.int32()), pa.array([1], pa.int32())]
-        + [pa.array([SOUND[feed].get(column.name, "")]) for column in FEEDS[feed].columns],
-        schema=extracts.batch_schema(FEEDS[feed]),
-    )
-    [calendar] = staging._calendars(duckdb.connect(), {1: DAY}).values()
-    plain, doubtful = plain_rows.split(batch, FEEDS[feed], calendar)
+    plain, doubtful = plain_rows.split(batch_of(feed, {}), FEEDS[feed], calendar_until(DAY))
     assert (len(plain), len(doubtful)) == (1, 0)
+
+
+@pytest.mark.parametrize("fraction", ["", ".948", ".948001"])
+@pytest.mark.parametrize("offset", ["Z", "+02:00", "-03:30"])
+def test_every_usual_timestamp_goes_the_short_way(fraction, offset):
+    batch = batch_of("app_events", {"occurred_at": f"2017-08-25T08:00:00{fraction}{offset}"})
+    plain, doubtful = plain_rows.split(batch, FEEDS["app_events"], calendar_until(DAY))
+    assert (len(plain), len(doubtful)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("instant", "local_date"),
+    [
+        ("2017-08-26T21:59:59.999999Z", date(2017, 8, 26)),
+        ("2017-08-26T22:00:00Z", None),  # two days after the business date, in Berlin
+        ("1999-12-31T23:00:00Z", date(2000, 1, 1)),
+        ("1999-12-31T22:59:59Z", None),
+        ("2017-03-26T00:59:59Z", date(2017, 3, 26)),
+        ("2016-10-29T22:00:00Z", date(2016, 10, 30)),
+        ("2016-10-30T22:59:59Z", date(2016, 10, 30)),
+    ],
+)
+def test_the_calendar_dates_an_instant_or_leaves_it_to_the_sql(instant, local_date):
+    batch = batch_of("app_events", {"occurred_at": instant})
+    plain, _ = plain_rows.split(batch, FEEDS["app_events"], calendar_until(DAY))
+    assert plain.column("occurred_on").to_pylist() == [local_date] * (local_date is not None)
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1999, 12, 31), date(2000, 1, 1), date(2099, 12, 31), date.max])
+def test_a_delivery_of_any_date_has_a_calendar_that_ends_with_the_day_after(day):
+    days = len(calendar_until(day).midnights) - 1
+    assert days <= max(0, (min(day, date(2100, 1, 1)) - date(2000, 1, 1)).days + 2)
+    assert days == (day - date(2000, 1, 1)).days + 2 or not date(1999, 12, 30) < day < date(2100, 1, 1)

@@ -20,7 +20,8 @@ from isal import igzip, isal_zlib
 
 from flows.steps.feeds import Column, DeliveryName, Feed
 
-CHUNK_BYTES = 4 * 1024**2
+# Larger blocks leave the processor's cache: twice the size cost a tenth more.
+CHUNK_BYTES = 2 * 1024**2
 # A quote that is never closed would otherwise draw the whole file into memory.
 LONGEST_RECORD_BYTES = 64 * 1024**2
 
