@@ -125,3 +125,17 @@ def test_a_delivery_of_any_date_has_a_calendar_that_ends_with_the_day_after(day)
     days = len(calendar_until(day).midnights) - 1
     assert days <= max(0, (min(day, date(2100, 1, 1)) - date(2000, 1, 1)).days + 2)
     assert days == (day - date(2000, 1, 1)).days + 2 or not date(1999, 12, 30) < day < date(2100, 1, 1)
+
+
+def test_a_long_delivery_takes_no_more_memory_than_its_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(extracts, "CHUNK_BYTES", 20_000)
+    split, held = plain_rows.split, []
+
+    def watched(*arguments):
+        held.append(pa.total_allocated_bytes())
+        return split(*arguments)
+
+    monkeypatch.setattr(plain_rows, "split", watched)
+    staged(tmp_path, FEEDS["calls"], csv_of("calls", *[{"call_id": f"c{number}"} for number in range(20_000)]))
+    assert len(held) > 50
+    assert max(held) - held[0] < 1_000_000

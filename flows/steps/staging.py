@@ -94,9 +94,12 @@ class Stage:
         self._rejected: Counter[int] = Counter()
         self._emptied: Counter[tuple[int, str]] = Counter()
         pieces = self._read(candidates, max_bytes, _calendars(connection, self._days))
-        # DuckDB draws plain rows until there are enough doubtful ones for their own statement.
-        while (doubtful := self._load_plain(pieces)) is not None:
-            self._load_doubtful(doubtful)
+        is_at_end = False
+        while not is_at_end:
+            # DuckDB draws plain rows until there are enough doubtful ones for their own statement.
+            doubtful, is_at_end = self._load_plain(pieces)
+            if len(doubtful):
+                self._load_doubtful(doubtful)
 
     def _read(
         self, candidates: list[Candidate], max_bytes: int, calendars: dict[int, Calendar]
@@ -112,18 +115,25 @@ class Stage:
             except BadDelivery as reason:
                 self._bad[number] = str(reason)
 
-    def _load_plain(self, pieces: Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]) -> pa.Table | None:
-        """Load plain rows; the doubtful rows met meanwhile, None at the end."""
+    def _load_plain(self, pieces: Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]) -> tuple[pa.Table, bool]:
+        """Load plain rows; the doubtful rows met meanwhile, and whether these were all."""
         texts = extracts.batch_schema(self._feed)
         doubtful: list[pa.RecordBatch] = []
+        is_at_end = False
 
         def plain() -> Iterator[pa.RecordBatch]:
+            nonlocal is_at_end
+            count = 0
             for rows, others in pieces:
-                doubtful.append(others)
                 if len(rows):
                     yield rows
-                if sum(map(len, doubtful)) >= _DOUBTFUL_AT_ONCE:
+                # An empty piece would hold on to its whole block.
+                if len(others):
+                    doubtful.append(others)
+                    count += len(others)
+                if count >= _DOUBTFUL_AT_ONCE:
                     return
+            is_at_end = True
 
         batches = pa.RecordBatchReader.from_batches(plain_rows.schema(texts, self._feed), plain())
         self._connection.register("plain", batches)
@@ -131,12 +141,10 @@ class Stage:
         casts = ", ".join(_casts(self._feed, are_plain=True))
         self._connection.execute(f"insert into raw.{self._feed.name} ({names}) select {casts} from plain")
         self._connection.unregister("plain")
-        return pa.Table.from_batches(doubtful, texts) if doubtful else None
+        return pa.Table.from_batches(doubtful, texts), is_at_end
 
     def _load_doubtful(self, texts: pa.Table) -> None:
         """Load what is sound after all; reject the rest."""
-        if not len(texts):
-            return
         execute = self._connection.execute
         days = pa.table({
             "delivery_id": pa.array(list(self._days), pa.int32()),
