@@ -13,9 +13,14 @@ _GRANTS = """select
     owed.issued_mb as owed_issued_mb,
     coalesce(posted.last_entry_no, 0) as last_entry_no,
     due.grant_id in (select grant_id from ledger.main.grants) as is_posted,
-    count(*) over (partition by due.grant_id) as grants_of_the_id,
-    count(*) over (partition by due.subscriber_id, due.quarter, due.month) as grants_of_the_month,
-    max(due.business_date) over () as last_business_date
+    due.grant_id in (
+        select grant_id from posting.grants_due group by grant_id having count(*) > 1
+    ) as is_twice,
+    (due.subscriber_id, due.quarter, due.month) in (
+        select (subscriber_id, quarter, month) from posting.grants_due
+        group by subscriber_id, quarter, month having count(*) > 1
+    ) as is_twice_a_month,
+    (select max(business_date) from posting.grants_due) as last_business_date
 from posting.grants_due as due
 left join policy.terms as terms on due.terms_id = terms.terms_id
 left join (
@@ -43,10 +48,10 @@ GRANTS = Suite(
             and grant_id = subscriber_id
                 || case when quarter = 0 then '.W.' else '.Q' || quarter || 'M' || month || '.' end
                 || entry_no""",
-        "no grant_id comes twice": "grants_of_the_id = 1",
+        "no grant_id comes twice": "not is_twice",
         "no grant_id is in the ledger already": "not is_posted",
         "every entry follows the last one in the ledger": "entry_no = last_entry_no + 1",
-        "a subscriber has one grant for a quarter and month": "grants_of_the_month = 1",
+        "a subscriber has one grant for a quarter and month": "not is_twice_a_month",
         "a welcome is quarter 0, a loyalty grant one of three months": """
             (kind = 'welcome' and quarter = 0 and month = 0)
             or (kind = 'loyalty' and quarter >= 1 and month in (1, 2, 3))""",
@@ -65,7 +70,7 @@ GRANTS = Suite(
         ),
         "the batch has one business date": "business_date = last_business_date",
     },
-    is_computed=True,
+    is_sifted=True,
 )
 
 # One row: the batch and what is owed, each summed by itself.

@@ -1,18 +1,16 @@
 """The daily job for a range of dates, as of each date: for histories and rehearsals."""
 
-import logging
 from datetime import date
 
 from prefect import flow
 
 from flows import daily
 from flows.environment import begin_deployed
+from flows.plain import run_dates
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
 from flows.steps.start import backfill_dates
 from flows.watched import watched
-
-log = logging.getLogger("callfree.flow")
 
 
 @flow(name="backfill", flow_run_name="backfill {first} to {last}")
@@ -20,7 +18,7 @@ def backfill(first: date, last: date, every: int = 1) -> None:
     """Do the daily job for each date in turn; stops where one fails."""
     begin_deployed()
     settings = Settings()
-    _run_all(settings, backfill_dates(settings, first, last, every), [])
+    run_dates(settings, backfill_dates(settings, first, last, every), [], daily.run)
 
 
 def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome]:
@@ -29,14 +27,8 @@ def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome
     outcomes: list[Outcome] = []
     name = f"backfill {first} to {last}"
     watched(
-        lambda job: flow(job, name="backfill", flow_run_name=name), lambda: _run_all(settings, dates, outcomes), name
+        lambda job: flow(job, name="backfill", flow_run_name=name),
+        lambda: run_dates(settings, dates, outcomes, daily.run),
+        name,
     )
     return outcomes
-
-
-def _run_all(settings: Settings, dates: list[date], outcomes: list[Outcome]) -> None:
-    """Run the dates that have no outcome yet."""
-    for business_date in dates[len(outcomes) :]:
-        outcome = daily.run(settings, business_date)
-        outcomes.append(outcome)
-        log.info("%s (exit status %s)", outcome.headline(), outcome.exit_status)

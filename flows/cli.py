@@ -187,7 +187,7 @@ def run(business_date: date | None) -> int:
 
     settings = _settings()
     day = business_date or today() - timedelta(days=1)
-    outcome = _flow_module("daily", settings).run(settings, day)
+    outcome = _job("daily", settings)(settings, day)
     click.echo(f"Run for {day}")
     for line in outcome.lines():
         click.echo(f"  {line}")
@@ -206,7 +206,7 @@ def backfill(first: date, last: date, every: int) -> int:
     in time. Goes on where a run ends with 3, stops where one ends with 1 or 2.
     """
     settings = _settings()
-    outcomes = _flow_module("backfill", settings).run(settings, first, last, every)
+    outcomes = _job("backfill", settings)(settings, first, last, every)
     grants = sum(outcome.posting.grant_count for outcome in outcomes)
     volume = sum(outcome.posting.volume_mb for outcome in outcomes)
     click.echo(f"{len(outcomes)} runs from {first} to {last}: posted {grants} grants, {volume} MB")
@@ -221,9 +221,11 @@ def demo() -> int:
     A few thousand invented subscribers in both arms, with late calls, voided calls, rejected grants and a missing
     day. It wants a home of its own: CALLFREE_HOME must be empty.
     """
+    from flows import demo
+
     settings = _settings()
-    outcome = _flow_module("demo", settings).run(settings)
-    report = _flow_module("report", settings).run(settings)
+    outcome = demo.run(settings, _job("daily", settings))
+    report = _job("report", settings)(settings)
     status = outcome.status
     grants = sum(row["grant_count"] for row in status["grants"])
     volume = sum(row["volume_mb"] for row in status["grants"])
@@ -395,7 +397,7 @@ def report(business_date: date | None) -> None:
     needs no network. It can be written at any time, also while a run goes on.
     """
     settings = _settings()
-    written = _flow_module("report", settings).run(settings, business_date)
+    written = _job("report", settings)(settings, business_date)
     click.echo(f"Pilot report for {written.business_date}: {written.path}")
     for line in written.lines():
         click.echo(f"  {line}")
@@ -506,6 +508,17 @@ def _word(say: Callable[[Any], str]) -> None:
         click.echo(say(settings))
         refresh_status(settings)
         back_up(settings)
+
+
+def _job(name: str, settings: Any) -> Callable[..., Any]:
+    """A job as a flow, where a Prefect server watches; by itself, where none does."""
+    from flows.environment import has_server
+
+    if has_server(settings):
+        return _flow_module(name, settings).run
+    from flows import plain
+
+    return getattr(plain, name)
 
 
 def _flow_module(name: str, settings: Any) -> Any:

@@ -2,9 +2,9 @@
 
 import logging
 import os
+from collections.abc import Callable
 from datetime import date, timedelta
 
-from flows import daily
 from flows.errors import WrongUsage
 from flows.settings import Settings
 from flows.steps import operator
@@ -17,7 +17,7 @@ from flows.steps.start import today
 log = logging.getLogger("callfree.flow")
 
 
-def run(settings: Settings) -> Outcome:
+def run(settings: Settings, run_day: Callable[[Settings, date], Outcome]) -> Outcome:
     """Make the world, run its year, answer its grant files as billing would. Returns the last run's outcome.
 
     Raises WrongUsage when the home has been used.
@@ -32,18 +32,20 @@ def run(settings: Settings) -> Outcome:
     settings = Settings()
     previous = world.first_day - timedelta(days=1)
     for number, day in enumerate(world.run_dates, 1):
-        outcome = _run_day(settings, world, previous, day)
+        outcome = _one_day(settings, world, previous, day, run_day)
         log.info("[%s/%s] %s", number, len(world.run_dates), outcome.headline())
         previous = day
     return outcome
 
 
-def _run_day(settings: Settings, world: DemoWorld, previous: date, day: date) -> Outcome:
+def _one_day(
+    settings: Settings, world: DemoWorld, previous: date, day: date, run_day: Callable[[Settings, date], Outcome]
+) -> Outcome:
     world.write_deliveries(settings.inbox, previous + timedelta(days=1), day)
     if day == world.waived_in:
         with lock(settings, "callfree demo"):
             log.info(operator.waive(settings, "calls", world.missing_day, world.waive_reason, today()))
-    outcome = daily.run(settings, day)
+    outcome = run_day(settings, day)
     for file_name in outcome.published.grant_files:
         # Billing answers the next morning.
         answer = world.answers((settings.grants_outbox / file_name).read_bytes(), day + timedelta(days=1))

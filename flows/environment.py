@@ -43,6 +43,16 @@ def _everywhere(settings: Settings) -> dict[str, str]:
     }
 
 
+def has_server(settings: Settings) -> bool:
+    """Whether a run finds a Prefect server: one that is named, that of `callfree up`, or one to be started for it.
+
+    Starting one takes some ten seconds, and what it records is seen by nobody before a server is up: so a run starts
+    none by itself, unless Prefect's own setting asks for it.
+    """
+    is_asked_for = os.environ.get("PREFECT_SERVER_EPHEMERAL_ENABLED", "").lower() in ("true", "1", "yes", "on")
+    return "PREFECT_API_URL" in os.environ or is_asked_for or url_of_up(settings) is not None
+
+
 def url_of_up(settings: Settings) -> str | None:
     """Where the server of this home's `callfree up` answers, if it does."""
     if not settings.up_url.is_file():

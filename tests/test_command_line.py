@@ -4,18 +4,18 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import date, timedelta
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
-from flows import cli
+from flows import cli, plain
 from flows.errors import CallfreeError, GateFailed, WrongUsage
 from flows.settings import PROJECT, Settings
 from flows.steps import gates, report_page
@@ -61,7 +61,7 @@ def without_prefect(monkeypatch):
         asked.append(business_date)
         return run_day(settings, business_date)
 
-    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: SimpleNamespace(run=run))
+    monkeypatch.setattr(cli, "_job", lambda name, settings: run)
     return asked
 
 
@@ -71,7 +71,7 @@ def is_told_in_one_line(result: Result) -> bool:
 
 def run_that(monkeypatch, do) -> None:
     """`callfree run` does this instead."""
-    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: SimpleNamespace(run=lambda *_: do()))
+    monkeypatch.setattr(cli, "_job", lambda name, settings: lambda *_: do())
 
 
 def fails_with(error: BaseException):
@@ -175,7 +175,7 @@ def test_without_a_date_the_run_is_for_yesterday(callfree, monkeypatch):
         asked.append(business_date)
         raise CallfreeError("That is enough.")
 
-    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: SimpleNamespace(run=run))
+    monkeypatch.setattr(cli, "_job", lambda name, settings: run)
     callfree("run")
     assert asked == [today() - timedelta(days=1)]
 
@@ -258,7 +258,7 @@ def test_the_status_before_the_first_run_says_what_to_do(callfree):
 @pytest.fixture
 def report_alone(monkeypatch):
     """The report is written without Prefect."""
-    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: SimpleNamespace(run=report_page.report_on))
+    monkeypatch.setattr(cli, "_job", lambda name, settings: report_page.report_on)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--date", "2017-07-16"]])
@@ -310,10 +310,8 @@ def test_a_backfill_runs_every_nth_date_the_last_and_the_day_before_each_invitat
 
 
 @pytest.fixture
-def prefect_aside(monkeypatch, tmp_path):
+def prefect_aside(monkeypatch):
     """The back-fill as it is, without Prefect around it; `runs` says what the run of a date does."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    backfill = import_module("flows.backfill")
     runs, asked = {}, []
 
     def run(settings, business_date):
@@ -325,9 +323,7 @@ def prefect_aside(monkeypatch, tmp_path):
             exit_status=found, headline=lambda: "", posting=SimpleNamespace(grant_count=2, volume_mb=700)
         )
 
-    monkeypatch.setattr(backfill, "watched", lambda wrap, job, name: job())
-    monkeypatch.setattr(backfill.daily, "run", run)
-    monkeypatch.setattr(cli, "_flow_module", lambda name, settings: import_module(f"flows.{name}"))
+    monkeypatch.setattr(plain, "run_day", run)
     return SimpleNamespace(runs=runs, asked=asked)
 
 
@@ -468,7 +464,8 @@ class RealHome:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     home = RealHome(tmp_path_factory.mktemp("real"))
-    home.first = home.run("run", "--date", "2017-07-16")
+    # Prefect starts a server for this one.
+    home.first = home.run("run", "--date", "2017-07-16", PREFECT_SERVER_EPHEMERAL_ENABLED="true")
     return home
 
 
@@ -492,6 +489,11 @@ def test_a_run_leaves_nothing_on_standard_error_but_its_steps(real):
     steps = real.first.stderr.splitlines()
     assert {"landing deliveries ...", "posting to the ledger ...", "publishing the marts ..."} <= set(steps)
     assert [line for line in steps if not re.fullmatch(r"[a-zA-Z ]+ \.\.\.", line)] == []
+
+
+def test_prefect_has_a_record_of_that_run(real):
+    with sqlite3.connect(real.settings.work / "prefect" / "prefect.db") as record:
+        assert record.execute("select name, state_type from flow_run").fetchall() == [("daily 2017-07-16", "COMPLETED")]
 
 
 def test_a_run_repeated_without_prefect_is_right_and_publishes_nothing_new(real):

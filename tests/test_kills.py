@@ -56,7 +56,12 @@ def cli(home: FaultHome, day: date = BUSY) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", "from flows.cli import main; main()", "run", "--date", str(day)],
         cwd=PROJECT,
-        env=own | {"CALLFREE_HOME": str(home.settings.home), "CALLFREE_POLICY": str(home.settings.policy)},
+        env=own
+        | {
+            "CALLFREE_HOME": str(home.settings.home),
+            "CALLFREE_POLICY": str(home.settings.policy),
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

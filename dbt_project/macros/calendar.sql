@@ -32,3 +32,14 @@
 {% macro business_date() -%}
     (select run.business_date from {{ source('run', 'run') }} as run)
 {%- endmacro %}
+
+{# The rows of a policy table, each with the day until which it holds: the first of the next row of its key. #}
+{% macro in_periods(seed, key) -%}
+    select
+        rows_of.*,
+        lead(rows_of.valid_from, 1, date '9999-12-31') over (
+            partition by rows_of.{{ key }}
+            order by rows_of.valid_from
+        ) as valid_until
+    from {{ ref(seed) }} as rows_of
+{%- endmacro %}

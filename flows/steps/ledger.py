@@ -105,10 +105,15 @@ create table if not exists grants (
     volume_mb bigint not null check (volume_mb > 0),
     valid_from date not null,
     valid_until date not null check (valid_until > valid_from),
-    wave_id varchar not null references draws (wave_id),
+    wave_id varchar not null,
     terms_id varchar not null,
-    unique (subscriber_id, quarter, month, entry_no),
-    check ((kind = 'welcome') = (quarter = 0) and (quarter = 0) = (month = 0))
+    check ((kind = 'welcome') = (quarter = 0) and (quarter = 0) = (month = 0)),
+    -- So an entry of a subscriber's month is there once, as its grant_id is.
+    check (
+        grant_id = subscriber_id
+            || case when quarter = 0 then '.W.' else '.Q' || quarter || 'M' || month || '.' end
+            || entry_no
+    )
 );
 create table if not exists policies (
     policy_sha256 varchar primary key,

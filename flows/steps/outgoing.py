@@ -14,42 +14,36 @@ GRANT_COLUMNS = (
 INVITATION_COLUMNS = ("subscriber_id", "email", "wave_id", "invite_on")
 
 _LINES_A_PIECE = 50_000
+_TO_BE_QUOTED = (",", '"', "\n", "\r")
 
 
 def render(
     connection: Connection, relation: str, columns: tuple[str, ...], parameters: list | None = None
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
     """A CSV file in pieces: header line, then the relation's rows sorted by its first column in byte order.
 
     A field is quoted only where it holds a comma, a quote or a line end. Parameters fill the relation's `?`.
     """
-    yield (",".join(columns) + "\n").encode()
-    fields = " || ',' || ".join(f"callfree_field({column})" for column in columns)
-    connection.execute(
-        """create or replace temp macro callfree_field(value) as
-            case
-                when regexp_matches(coalesce(cast(value as varchar), ''), '[,"\r\n]')
-                    then '"' || replace(cast(value as varchar), '"', '""') || '"'
-                else coalesce(cast(value as varchar), '')
-            end"""
-    )
-    pieces = connection.execute(
-        f"""
-        with numbered as (
-            select
-                {fields} || chr(10) as line,
-                row_number() over (order by {columns[0]}) as line_no
-            from {relation}
-        )
-        select string_agg(line, '' order by line_no)
-        from numbered
-        group by (line_no - 1) // {_LINES_A_PIECE}
-        order by (line_no - 1) // {_LINES_A_PIECE}
-        """,
-        parameters or [],
-    )
-    while piece := pieces.fetchone():
-        yield piece[0].encode()
+    yield memoryview((",".join(columns) + "\n").encode())
+    kinds = connection.execute(f"describe select {', '.join(columns)} from {relation}", parameters or []).fetchall()
+    fields = " || ',' || ".join(_field(name, kind) for name, kind, *_ in kinds)
+    lines = connection.sql(
+        f"select {fields} || chr(10) as line from {relation} order by {columns[0]}", params=parameters or []
+    ).to_arrow_reader(_LINES_A_PIECE)
+    for batch in lines:
+        # Arrow holds the texts of a column one behind the other, which is the file.
+        column = batch.column(0)
+        _, offsets, content = column.buffers()
+        ends = memoryview(offsets).cast("i")
+        yield memoryview(content)[ends[column.offset] : ends[column.offset + len(column)]]
+
+
+def _field(column: str, kind: str) -> str:
+    """The text of a column's value; nothing where there is none."""
+    if kind != "VARCHAR":
+        return f"coalesce(cast({column} as varchar), '')"
+    odd = " or ".join(f"contains({column}, chr({ord(sign)}))" for sign in _TO_BE_QUOTED)
+    return f"""case when {odd} then '"' || replace({column}, '"', '""') || '"' else coalesce({column}, '') end"""
 
 
 def render_grants(connection: Connection, relation: str, parameters: list | None = None) -> Iterator[bytes]:
