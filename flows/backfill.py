@@ -6,10 +6,10 @@ from prefect import flow
 
 from flows import daily
 from flows.environment import begin_deployed
-from flows.plain import run_dates
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
 from flows.steps.start import backfill_dates
+from flows.unwatched import run_dates
 from flows.watched import watched
 
 

@@ -146,6 +146,7 @@ def main(context: click.Context, debug: bool, log: str) -> None:
       CALLFREE_MAX_GRANTS_PER_RUN   a run with more grants posts nothing until callfree approve
                                     (default: all that the policy can ever owe to those drawn)
       CALLFREE_MAX_MB_PER_RUN       likewise for the volume
+      CALLFREE_MEMORY               what the databases may hold in memory; the rest goes to disk (default: 3GB)
       CALLFREE_GROUP                who may use inbox, outbox and published besides the owner (default: nobody)
       CALLFREE_EUR_PER_MB           what a granted MB costs, for the KPIs (default: 0.001)
       CALLFREE_EUR_PER_CONTACT      what a contact costs that does not happen (default: 5)
@@ -516,9 +517,9 @@ def _job(name: str, settings: Any) -> Callable[..., Any]:
 
     if has_server(settings):
         return _flow_module(name, settings).run
-    from flows import plain
+    from flows import unwatched
 
-    return getattr(plain, name)
+    return getattr(unwatched, name)
 
 
 def _flow_module(name: str, settings: Any) -> Any:

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     report_calls_per_line_year: float = Field(default=2.5, gt=0, allow_inf_nan=False)
     report_lines: tuple[int, ...] = (1_000_000, 10_000_000, 43_000_000)
 
+    # What the databases of a run may hold in memory; what is more goes to disk, into the home.
+    memory: str = Field(default="3GB", pattern=r"^[1-9][0-9]{0,5}(MB|GB)$")
+
     # Who may put into the inbox, take from the outbox and read what is published, besides the owner.
     group: str | None = None
 

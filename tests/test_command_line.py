@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from flows import cli, plain
+from flows import cli, unwatched
 from flows.errors import CallfreeError, GateFailed, WrongUsage
 from flows.settings import PROJECT, Settings
 from flows.steps import gates, report_page
@@ -323,7 +323,7 @@ def prefect_aside(monkeypatch):
             exit_status=found, headline=lambda: "", posting=SimpleNamespace(grant_count=2, volume_mb=700)
         )
 
-    monkeypatch.setattr(plain, "run_day", run)
+    monkeypatch.setattr(unwatched, "run_day", run)
     return SimpleNamespace(runs=runs, asked=asked)
 
 

@@ -44,18 +44,18 @@ def back_up(settings: Settings) -> Copy:
     path = settings.backups_folder / f"ledger_{number:06}.duckdb"
     with closed(settings.ledger):
         copy_whole(settings.ledger, path)
-        sha256 = sha256_of(path)
-        if read_through(path) != read_through(settings.ledger) or sha256_of(settings.ledger) != sha256:
-            path.unlink()
-            raise CallfreeError(f"The copy of the ledger in {settings.backups_folder} does not equal it: run again.")
-    manifest = {"file": path.name, "number": number, "sha256": sha256, "growth": asdict(now)}
+        copy = Copy(path, number, sha256_of(settings.ledger), now)
+    if fault_of(copy) is not None:
+        path.unlink()
+        raise CallfreeError(f"The copy of the ledger in {settings.backups_folder} does not equal it: run again.")
+    manifest = {"file": path.name, "number": number, "sha256": copy.sha256, "growth": asdict(now)}
     write_whole(_manifest_of(path), [(json.dumps(manifest, indent=2) + "\n").encode()])
     for old in copies(settings)[settings.keep_backups :]:
         # The manifest goes last: as long as it stands the next rotation tries again.
         old.path.unlink(missing_ok=True)
         crash_points.passed("an old copy is deleted")
         _manifest_of(old.path).unlink()
-    return Copy(path, number, sha256, now)
+    return copy
 
 
 def copies(settings: Settings) -> list[Copy]:

@@ -6,7 +6,7 @@ from typing import Any
 from flows.settings import Settings
 from flows.steps import crash_points
 from flows.steps.files import let_the_group_read, sync_folder
-from flows.steps.warehouse import Connection, attach, connect, rows
+from flows.steps.warehouse import Connection, attach, connect, rows, transaction
 
 SCHEMA = "marts"
 
@@ -77,9 +77,10 @@ def _describe(connection: Connection) -> None:
             "Whether subscribers and app events were complete, so that the run could enrol and grant.",
         ),
     ]
-    for what, comment in said:
-        if comment:
-            connection.execute("comment on {} is '{}'".format(what, comment.replace("'", "''")))
+    with transaction(connection):
+        for what, comment in said:
+            if comment:
+                connection.execute("comment on {} is '{}'".format(what, comment.replace("'", "''")))
 
 
 def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def run_day(
         plainly(check_ledger, settings)
         plainly(check_date, settings, business_date)
         try:
-            with held_open(settings.warehouse, settings.ledger):
+            with held_open(settings.warehouse, settings.ledger, settings.memory):
                 outcome = _run(settings, business_date, call, last_known, began_at)
             plainly(write_metrics, settings, outcome.status, seconds, outcome.landing.loaded_rows)
         except Exception as error:
@@ -155,7 +155,7 @@ def rebuild(settings: Settings) -> date | None:
         if latest is None:
             return None
         log.info("reading the archive ...")
-        with held_open(settings.warehouse, settings.ledger):
+        with held_open(settings.warehouse, settings.ledger, settings.memory):
             restore(settings, latest)
             log.info("deriving the models ...")
             derive(settings, policy)

@@ -36,6 +36,8 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
         ) from error
     try:
         connection.execute("set TimeZone = 'UTC'")
+        # It would draw a bar over what the command says.
+        connection.execute("set enable_progress_bar = false")
         _confine(connection, path.absolute().parent)
         if is_in_another:
             connection.execute("use ledger")
@@ -61,9 +63,13 @@ _attached: dict[Path, Path] = {}
 
 
 @contextmanager
-def held_open(path: Path, ledger: Path) -> Iterator[None]:
-    """Both files stay open for the block: opening one costs more than most of what a step asks it."""
-    with connect(path, ledger=ledger):
+def held_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
+    """Both files stay open for the block: opening one costs more than most of what a step asks it.
+
+    `memory` is what they may use of it, like 3GB.
+    """
+    with connect(path, ledger=ledger) as connection:
+        connection.execute("set memory_limit = ?", [memory])
         _attached[ledger] = path
         try:
             yield
