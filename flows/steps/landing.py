@@ -20,7 +20,7 @@ from flows.steps.feeds import FEEDS, parse_name
 from flows.steps.files import sha256_of
 from flows.steps.ledger import Delivery
 from flows.steps.staging import Candidate, Stage
-from flows.steps.warehouse import Connection, connect, transaction
+from flows.steps.warehouse import Connection, connect, held_open, transaction
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,20 @@ class Landing:
 
 def land(settings: Settings, business_date: date) -> Landing:
     """Land every delivery up to the business date. Raises CallfreeError when the gate after landing fails."""
-    before = last_delivery(settings)
-    _settle(settings)
-    try:
-        # Deliveries that an operator accepted are loaded before the inbox is read.
-        _land(settings, business_date, _accepted_by_operator(settings, business_date))
-        # Once more for what senders have put there meanwhile.
-        while arrivals := places.claim(settings, business_date, last_delivery(settings)):
-            _land(settings, business_date, arrivals)
-    except Exception:
+    with held_open(settings.warehouse, settings.ledger, settings.memory):
+        before = last_delivery(settings)
         _settle(settings)
-        raise
-    _settle(settings)
-    return landing_since(settings, before)
+        try:
+            # Deliveries that an operator accepted are loaded before the inbox is read.
+            _land(settings, business_date, _accepted_by_operator(settings, business_date))
+            # Once more for what senders have put there meanwhile.
+            while arrivals := places.claim(settings, business_date, last_delivery(settings)):
+                _land(settings, business_date, arrivals)
+        except Exception:
+            _settle(settings)
+            raise
+        _settle(settings)
+        return landing_since(settings, before)
 
 
 def _land(settings: Settings, business_date: date, arrivals: list[Arrival]) -> None:

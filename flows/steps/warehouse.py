@@ -66,8 +66,11 @@ _attached: dict[Path, Path] = {}
 def held_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
     """Both files stay open for the block: opening one costs more than most of what a step asks it.
 
-    `memory` is what they may use of it, like 3GB.
+    `memory` is what they may use of it, like 3GB. Within another such block it changes nothing.
     """
+    if ledger in _attached:
+        yield
+        return
     with connect(path, ledger=ledger) as connection:
         connection.execute("set memory_limit = ?", [memory])
         _attached[ledger] = path
