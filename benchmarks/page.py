@@ -206,7 +206,7 @@ METHOD = """
   the same lines. They are written for these data: they validate nothing, draw nobody (all are invited), know that
   offsets are Berlin's, keep no archive and no ledger, and test nothing. What callfree does beyond them is in its
   figures.
-- **callfree** is the command line as anybody runs it, with Prefect: one run for the draw and one for all the history.
+- **callfree** is the command line as anybody runs it: one run for the draw and one for all the history.
   Both are in the sum.
 - **CPU** is user and system time of the process and of all it started, orphans included. **Peak** is the largest sum of
   resident memory, sampled five times a second; pages that two processes share count twice.

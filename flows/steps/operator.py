@@ -49,6 +49,8 @@ def refuse(settings: Settings, name: str, reason: str) -> str:
     with ledger.open_ledger(settings) as connection:
         history = ledger.deliveries(connection)
         refused = ledger.decided(connection, "refuse")
+        # What was refused before, by a command that was cut off then, is moved now.
+        tidy_held(settings, history, refused)
         held = [row for row in ledger.still_held(history, refused) if _is_called(row, name)]
         rejected = [
             row
