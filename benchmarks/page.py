@@ -178,7 +178,7 @@ def _conditions(results: Results) -> str:
                 (
                     part, f"{size:,}" if size else "", on["measured_on"], f"`{on['commit']}`",
                     f"{on['cores']} cores, {on['memory_gb']} GB", str(on["load_before"]),
-                    ", ".join(f"{name} {number}" for name, number in on["versions"].items()),
+                    ", ".join(f"{name} {number}" for name, number in sorted(on["versions"].items())),
                 )
             )  # fmt: skip
     if not rows:
