@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -18,9 +19,11 @@ from fault_world import ENROLMENT, EVE, FIRST, NEXT, BookHome, events_of, newcom
 from faults import assert_same, dice, standing
 from flows import cli
 from flows.errors import CallfreeError, WrongUsage
+from flows.settings import Settings
 from flows.steps import backups, crash_points, gates, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
 from flows.steps.run import rebuild, run_day
+from flows.steps.warehouse import closed, held_open
 
 pytestmark = pytest.mark.promise(6)
 
@@ -470,3 +473,15 @@ def test_a_damaged_warehouse_is_named_and_a_rebuild_makes_it_anew(stage, tried):
     assert "warehouse.duckdb" in refused
     assert "callfree rebuild makes it anew." in refused
     tried("warehouses damaged", 1)
+
+
+def test_a_ledger_that_cannot_be_opened_after_its_copy_is_what_is_told(tmp_path):
+    settings = Settings(home=tmp_path)
+    settings.make_folders()
+
+    def damaged_while_copied():
+        with held_open(settings.warehouse, settings.ledger, settings.memory), closed(settings.ledger):
+            settings.ledger.write_bytes(b"damaged")
+
+    with pytest.raises(duckdb.IOException):
+        damaged_while_copied()

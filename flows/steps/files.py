@@ -53,14 +53,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_of_folder(folder: Path) -> str:
-    """The hex SHA-256 of the files in a folder: their names below it and their contents."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
 def free_name(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
     """The name, or the first of `name.2`, `name.3` ... that neither the folder nor `taken` has."""
     others = set(taken)

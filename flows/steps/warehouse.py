@@ -77,7 +77,8 @@ def held_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
         try:
             yield
         finally:
-            del _attached[ledger]
+            # It is gone where a copy of it could not attach it again.
+            _attached.pop(ledger, None)
 
 
 @contextmanager
