@@ -56,9 +56,9 @@ def pytest_runtest_setup(item):
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus):
-    """The table of promises, where it was asked for; on the page only when all went well."""
+    """The table of promises, where it was asked for; on the page only when all went well. A worker knows but a part."""
     page = os.environ.get("CALLFREE_RELIABILITY_PAGE")
-    if page:
+    if page and not hasattr(terminalreporter.config, "workerinput"):
         figures = reliability.table(terminalreporter.stats)
         terminalreporter.write_line("\n" + figures)
         if exitstatus == 0:

@@ -9,7 +9,7 @@ import time
 import duckdb
 import pytest
 
-from fault_stage import Stage, quickly, run_for
+from fault_stage import quickly, run_for
 from fault_world import BUSY, FaultHome
 from faults import SEED, Child, assert_same, dice, standing
 from flows.errors import CallfreeError
@@ -59,6 +59,10 @@ def little_memory(_home: FaultHome) -> None:
     set_in_duckdb("set memory_limit = '100MB'")
 
 
+def no_optimizer(_home: FaultHome) -> None:
+    set_in_duckdb("pragma disable_optimizer")
+
+
 def set_in_duckdb(settings: str) -> None:
     connect = duckdb.connect
 
@@ -84,6 +88,7 @@ CIRCUMSTANCES = {
     "one thread": one_thread,
     "seven threads that keep no order": many_threads,
     "100 MB of memory": little_memory,
+    "queries that are executed as they are written": no_optimizer,
     "Kiritimati, a day ahead": in_zone("Pacific/Kiritimati"),
     "Los Angeles, behind": in_zone("America/Los_Angeles"),
 }

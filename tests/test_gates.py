@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from expectations import grant_batch, landing
-from flows.steps.gates import GateResult, check_batch, check_landing
+from flows.errors import GateFailed
+from flows.steps.gates import GateResult, check_batch, check_landing, require_batch
 
 FEEDS = tuple(landing.BY_FEED)
 BUSINESS_DATE = date(2017, 9, 1)
@@ -336,6 +337,17 @@ def test_an_empty_landing_and_an_empty_batch_pass(settings):
 
     assert check_landing(settings, ()).passed
     assert check_batch(settings).passed
+
+
+def test_a_run_without_a_grant_is_checked_only_where_one_is_owed(settings):
+    run_sql(settings.warehouse, "delete from posting.grants_due")
+    with pytest.raises(GateFailed, match="as many grants as entitlements due"):
+        require_batch(settings, BUSINESS_DATE)
+    shutil.rmtree(settings.reports)
+
+    run_sql(settings.warehouse, "delete from intermediate.int_entitlements where entitlement_state = 'due'")
+    require_batch(settings, BUSINESS_DATE)
+    assert not settings.reports.exists()
 
 
 def test_a_call_that_starts_as_summer_time_ends_is_dated_in_berlin(settings):

@@ -14,6 +14,8 @@ from fault_stage import Scene, Stage, landing_without_gates, posting, quickly, r
 from fault_world import BUSY, FaultHome
 from faults import assert_same, dice, dies_at, in_a_child, points_of, standing
 from flows.errors import CallfreeError
+from flows.settings import Settings
+from flows.steps.warehouse import connect, held_open
 from promises import broken_promises
 
 pytestmark = pytest.mark.promise(7)
@@ -172,6 +174,15 @@ def test_folders_that_are_missing_are_made_again(book_stage, tried):
 
 
 # --- Memory -------------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_that_was_set_is_the_limit_of_both_files_as_long_as_they_are_held_open(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALLFREE_MEMORY", "512MB")
+    settings = Settings(home=tmp_path)
+    with held_open(settings.warehouse, settings.ledger, settings.memory):
+        for path in (settings.warehouse, settings.ledger):
+            with connect(path) as connection:
+                assert connection.execute("select current_setting('memory_limit')").fetchone() == ("488.2 MiB",)
 
 
 @pytest.mark.faults

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.steps import ledger, publish
+from flows.steps import gates, ledger, publish
 from flows.steps.warehouse import rows
 from pipeline import PipelineHome
 from reference_files import FEEDS, REQUIRED_FEEDS
@@ -65,14 +65,18 @@ def pilot(tmp_path_factory):
 
 
 def outbox_on_disk(pilot: Pilot) -> dict[str, tuple[int, int, bytes]]:
-    """Every file with its inode and its time: a file written anew with the same bytes shows too.
+    """Every file with its inode and its time: a file written anew with the same bytes shows too."""
+    files = [path for path in (pilot.home.settings.home / "outbox").rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
-    The KPI file of a date is written anew by a repeat, so there the bytes alone count.
-    """
-    root = pilot.home.settings.home / "outbox"
-    files = [path for path in root.rglob("*") if path.is_file() and path.parent.name != "kpis"]
-    kpis = {str(path): path.read_bytes() for path in pilot.home.settings.kpis_outbox.iterdir()}
-    return kpis | {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+@pytest.fixture
+def gates_asked(monkeypatch) -> list[str]:
+    """The gates that were asked, by name."""
+    asked: list[str] = []
+    ask = gates._check
+    monkeypatch.setattr(gates, "_check", lambda gate, *arguments: asked.append(gate) or ask(gate, *arguments))
+    return asked
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
@@ -99,10 +103,20 @@ def test_who_never_calls_gets_the_whole_ladder(pilot):
     assert of_model == [600, 100, 100, 100, 200, 200, 200, 300, 300, 300]
 
 
-def test_a_repeat_of_the_last_date_changes_no_file(pilot):
+def test_a_repeat_of_the_last_date_changes_no_file_and_has_nothing_to_check(pilot, gates_asked):
     before = outbox_on_disk(pilot)
     assert pilot.home.run(date.fromisoformat(RUNS[-1].name)) == pilot.exit_statuses[RUNS[-1].name]
     assert outbox_on_disk(pilot) == before
+    assert gates_asked == []
+
+
+def test_a_kpi_file_that_was_altered_is_made_anew_and_checked_by_a_repeat(pilot, gates_asked):
+    (latest,) = pilot.home.settings.kpis_outbox.glob(f"kpis_{RUNS[-1].name.replace('-', '')}.csv")
+    content = latest.read_bytes()
+    latest.write_bytes(content.replace(b"members", b"numbers"))
+    pilot.home.run(date.fromisoformat(RUNS[-1].name))
+    assert latest.read_bytes() == content
+    assert gates_asked == ["kpis"]
 
 
 def test_the_warehouse_rebuilt_from_archive_and_ledger_gives_the_same_marts(pilot):
