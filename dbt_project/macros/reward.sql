@@ -21,14 +21,27 @@
     )
 {%- endmacro %}
 
-{# The quarters with what a month of their reward is worth: a streak earns the greatest tier that it reaches. #}
+{# A join with the tier that a streak earns: the greatest one that it reaches. An asof join would sort the quarters. #}
+{% macro left_join_tiers(quarters) -%}
+    left join (
+        select
+            tiers.*,
+            lead(tiers.streak, 1, 2147483647) over (partition by tiers.terms_id order by tiers.streak) as next_streak
+        from {{ ref('reward_tiers') }} as tiers
+    ) as tiers
+        on
+            {{ quarters }}.terms_id = tiers.terms_id
+            and {{ quarters }}.streak >= tiers.streak
+            and {{ quarters }}.streak < tiers.next_streak
+{%- endmacro %}
+
+{# The quarters with what a month of their reward is worth. #}
 {% macro priced(quarters) %}
 select
     quarters.*,
     cast(coalesce(tiers.mb_per_month, 0) as bigint) as mb_per_month
 from {{ quarters }} as quarters
-asof left join {{ ref('reward_tiers') }} as tiers
-    on quarters.terms_id = tiers.terms_id and quarters.streak >= tiers.streak
+{{ left_join_tiers('quarters') }}
 {% endmacro %}
 
 {# The first day of a month of a quarter's reward, had it been posted in time (rule 1.7). #}

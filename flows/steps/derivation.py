@@ -8,7 +8,7 @@ from flows.settings import Settings
 from flows.steps import crash_points, transform
 from flows.steps.policy import Policy
 from flows.steps.transform import Node
-from flows.steps.warehouse import Connection, connect, transaction
+from flows.steps.warehouse import Connection, comment_on, connect, transaction
 
 
 def derive(settings: Settings, policy: Policy) -> None:
@@ -74,8 +74,7 @@ def _describe(connection: Connection, nodes: list[Node]) -> None:
         for node in nodes
         for name, description in node.descriptions.items()
     ]
-    for what, description in said:
-        connection.execute("comment on {} is '{}'".format(what, description.replace("'", "''")))
+    comment_on(connection, said)
 
 
 def _require_contracts(connection: Connection, nodes: list[Node]) -> None:

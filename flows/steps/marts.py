@@ -6,7 +6,7 @@ from typing import Any
 from flows.settings import Settings
 from flows.steps import crash_points
 from flows.steps.files import let_the_group_read, sync_folder
-from flows.steps.warehouse import Connection, attach, connect, rows, transaction
+from flows.steps.warehouse import Connection, attach, comment_on, connect, rows, transaction
 
 SCHEMA = "marts"
 
@@ -29,17 +29,17 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     with connect(settings.warehouse) as connection:
         news = _new_exceptions(connection)
         attach(connection, beside, "published")
-        for (table,) in connection.execute(
-            "select table_name from information_schema.tables"
-            " where table_catalog = current_database() and table_schema = ? order by table_name",
-            [SCHEMA],
-        ).fetchall():
-            connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
-        crash_points.passed("the marts are copied")
-        connection.execute(
-            "create table published.main.run as select business_date, is_current from intermediate.int_run"
-        )
-        _describe(connection)
+        with transaction(connection):
+            for (table,) in connection.execute(
+                "select table_name from information_schema.tables"
+                " where table_catalog = current_database() and table_schema = ? order by table_name",
+                [SCHEMA],
+            ).fetchall():
+                connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
+            connection.execute(
+                "create table published.main.run as select business_date, is_current from intermediate.int_run"
+            )
+            _describe(connection)
         connection.execute("checkpoint published")
         connection.execute("detach published")
     descriptor = os.open(beside, os.O_RDONLY)
@@ -77,10 +77,7 @@ def _describe(connection: Connection) -> None:
             "Whether subscribers and app events were complete, so that the run could enrol and grant.",
         ),
     ]
-    with transaction(connection):
-        for what, comment in said:
-            if comment:
-                connection.execute("comment on {} is '{}'".format(what, comment.replace("'", "''")))
+    comment_on(connection, said)
 
 
 def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The one place that opens DuckDB."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,6 +126,13 @@ def transaction(connection: Connection) -> Iterator[None]:
     crash_points.passed("a transaction is about to be committed")
     connection.execute("commit")
     crash_points.passed("a transaction is committed")
+
+
+def comment_on(connection: Connection, said: Iterable[tuple[str, str | None]]) -> None:
+    """Leave comments on tables and columns, each named with its kind; those without words are passed over."""
+    connection.execute(
+        "".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said if words)
+    )
 
 
 def rows(connection: Connection, sql: str, parameters: list | None = None) -> list[dict]:

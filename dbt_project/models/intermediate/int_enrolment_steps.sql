@@ -56,8 +56,11 @@ videos_with_status as (
         videos.occurred_on,
         states.status
     from videos
-    asof left join {{ ref('int_subscriber_states') }} as states
-        on videos.subscriber_id = states.subscriber_id and videos.occurred_at >= states.state_from
+    left join {{ ref('int_subscriber_states') }} as states
+        on
+            videos.subscriber_id = states.subscriber_id
+            and videos.occurred_at >= states.state_from
+            and videos.occurred_at < coalesce(states.state_until, timestamp 'infinity')
 ),
 
 watched as (

@@ -79,8 +79,7 @@ priced as (
             else 3 * coalesce(tiers.mb_per_month, 0)
         end as earned_mb
     from steps
-    asof left join {{ ref('reward_tiers') }} as tiers
-        on steps.terms_id = tiers.terms_id and steps.streak >= tiers.streak
+    {{ left_join_tiers('steps') }}
 ),
 
 added_up as (

@@ -61,8 +61,7 @@ streaks as (
             cast(unnest(generate_series(1, waves.quarters)) as integer) as streak
         from waves
     ) as steps
-    asof left join {{ ref('reward_tiers') }} as tiers
-        on steps.terms_id = tiers.terms_id and steps.streak >= tiers.streak
+    {{ left_join_tiers('steps') }}
     group by steps.wave_id
 ),
 
