@@ -68,4 +68,11 @@ def guarded(step: str) -> Iterator[None]:
         where = f" ({masked(str(error.filename))})" if error.filename else ""
         raise Passing(f"{step} failed: {error.strerror or type(error).__name__}{where}.") from None
     except Exception as error:
-        raise CallfreeError(f"{step} failed: {type(error).__name__}. Run again with --debug to see where.") from None
+        raise CallfreeError(f"{step} failed: {type(error).__name__}. {way_out(error)}") from None
+
+
+def way_out(error: Exception) -> str:
+    """What whoever reads of an error can do about it, as a sentence."""
+    if type(error).__name__ == "OutOfMemoryException":
+        return "Set CALLFREE_MEMORY higher, then run again."
+    return "Run again with --debug to see where."

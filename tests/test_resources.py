@@ -13,7 +13,7 @@ import pytest
 from fault_stage import Scene, Stage, landing_without_gates, posting, quickly, run_for
 from fault_world import BUSY, FaultHome
 from faults import assert_same, dice, dies_at, in_a_child, points_of, standing
-from flows.errors import CallfreeError
+from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
 from flows.steps.warehouse import connect, held_open
 from promises import broken_promises
@@ -183,6 +183,16 @@ def test_the_memory_that_was_set_is_the_limit_of_both_files_as_long_as_they_are_
         for path in (settings.warehouse, settings.ledger):
             with connect(path) as connection:
                 assert connection.execute("select current_setting('memory_limit')").fetchone() == ("488.2 MiB",)
+
+
+def test_where_the_memory_that_was_set_is_too_little_the_way_out_is_named():
+    def asks_too_much():
+        with guarded("post"), duckdb.connect() as connection:
+            connection.execute("set memory_limit = '10MB'; set temp_directory = ''")
+            connection.execute("create table large as select repeat('x', 99) || i from range(1000000) as numbers (i)")
+
+    with pytest.raises(CallfreeError, match=r"^post failed: OutOfMemoryException\. Set CALLFREE_MEMORY higher"):
+        asks_too_much()
 
 
 @pytest.mark.faults

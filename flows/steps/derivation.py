@@ -3,7 +3,7 @@
 import duckdb
 import pyarrow as pa
 
-from flows.errors import CallfreeError
+from flows.errors import CallfreeError, way_out
 from flows.settings import Settings
 from flows.steps import crash_points, transform
 from flows.steps.policy import Policy
@@ -27,7 +27,7 @@ def derive(settings: Settings, policy: Policy) -> None:
                 try:
                     _make(connection, node, policy)
                 except duckdb.Error as error:
-                    raise _failed(node, type(error).__name__) from error
+                    raise _failed(node, type(error).__name__, way_out(error)) from error
             _describe(connection, nodes)
             _require_contracts(connection, nodes)
         crash_points.passed("the models are derived")
@@ -48,12 +48,10 @@ def _make(connection: Connection, node: Node, policy: Policy) -> None:
         connection.execute(f"create {node.kind} {node.relation} as {node.sql}")
 
 
-def _failed(node: Node, how: str) -> CallfreeError:
+def _failed(node: Node, how: str, so: str = "Run again with --debug to see more.") -> CallfreeError:
     # What the database says may quote values of rows, so its kind of error is all that is told.
     what = "A test of the data fails" if node.kind == "test" else "A model cannot be derived"
-    return CallfreeError(
-        f"{what}: {node.name} ({how}). Nothing was posted. Run again with --debug to see what the database said."
-    )
+    return CallfreeError(f"{what}: {node.name} ({how}). Nothing was posted. {so}")
 
 
 def _load(connection: Connection, seed: Node, policy: Policy) -> None:
