@@ -17,6 +17,8 @@ from jinja2 import Template
 
 from expectations.check import Verdict
 
+GATES = ("landing", "batch", "kpis")
+
 # A page for each gate of a run. A year of them would be read by nobody.
 RUNS_KEPT = 60
 
@@ -112,14 +114,15 @@ def _runs_kept(folder: Path, current: str) -> list[str]:
 
 def _index(folder: Path, runs: Sequence[str]) -> str:
     lines = "".join(
-        f"<tr><td>{escape(run)}</td>{''.join(_link(folder, run, gate) for gate in ('landing', 'batch'))}</tr>\n"
-        for run in runs
+        f"<tr><td>{escape(run)}</td>{''.join(_link(folder, run, gate) for gate in GATES)}</tr>\n" for run in runs
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Data Docs</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>Data Docs</h1>\n"
-        "<p>What was checked with Great Expectations after each landing, and before each posting.</p>\n"
-        f"<table>\n<tr><th>run</th><th>landing</th><th>batch</th></tr>\n{lines}</table>\n</body>\n</html>\n"
+        "<p>What Great Expectations was asked: about each landing, each batch of grants before it is posted, and the"
+        " KPIs before they go out. Where a run let out nothing, there was nothing to ask.</p>\n"
+        f"<table>\n<tr><th>run</th>{''.join(f'<th>{gate}</th>' for gate in GATES)}</tr>\n{lines}</table>\n"
+        "</body>\n</html>\n"
     )
 
 

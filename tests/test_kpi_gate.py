@@ -78,6 +78,8 @@ def places(tmp_path) -> Places:
 
 def test_sound_figures_pass_and_so_does_a_home_without_a_wave(places):
     assert check_kpis(places).failed == ()
+    index = (places.reports / "data_docs" / "index.html").read_text()
+    assert '<a class="passed" href="latest/kpis.html">passed</a>' in index
     with connect(places.warehouse) as connection:
         connection.execute("delete from marts.kpis; delete from marts.kpi_moments")
     with connect(places.ledger) as connection:
