@@ -34,7 +34,12 @@ def running(command: list[str], env: dict[str, str], log: Path, user: str | None
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            # Prefect's worker may lose its event loop over the signal, and wait for ever. That is not what is tried here.
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
