@@ -37,7 +37,7 @@ def running(command: list[str], env: dict[str, str], log: Path, user: str | None
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
-            # Prefect's worker may lose its event loop over the signal, and wait for ever. That is not what is tried here.
+            # Prefect's worker may lose its event loop over the signal, and wait for ever: not what is tried here.
             process.kill()
             process.wait()
 
