@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from flows.settings import DEFAULT_POLICY, Settings
-from flows.steps import ledger, policy, staging, transform
+from flows.steps import ledger, policy, raw_tables, transform
 from flows.steps.derivation import derive
 from flows.steps.kpis import fill_table
 from flows.steps.warehouse import connect
@@ -85,7 +85,7 @@ def main(members: int) -> None:
         with ledger.open_ledger(settings):
             pass
         with connect(settings.warehouse) as connection:
-            staging.create_raw_tables(connection)
+            raw_tables.create_raw_tables(connection)
             connection.execute("insert into raw.run values (?, true)", [RUN_ON])
         chosen = policy.load(DEFAULT_POLICY)
         derive(settings, chosen)

@@ -10,7 +10,7 @@ from flows.settings import Settings
 from flows.steps.outcome import Outcome
 from flows.steps.start import backfill_dates
 from flows.unwatched import run_dates
-from flows.watched import watched
+from flows.watched import watched_flow
 
 
 @flow(name="backfill", flow_run_name="backfill {first} to {last}")
@@ -26,9 +26,5 @@ def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome
     dates = backfill_dates(settings, first, last, every)
     outcomes: list[Outcome] = []
     name = f"backfill {first} to {last}"
-    watched(
-        lambda job: flow(job, name="backfill", flow_run_name=name),
-        lambda: run_dates(settings, dates, outcomes, daily.run),
-        name,
-    )
+    watched_flow("backfill", name, lambda: run_dates(settings, dates, outcomes, daily.run))
     return outcomes

@@ -526,10 +526,12 @@ def _flow_module(name: str, settings: Any) -> Any:
     """A module of flows. Prefect comes with it: it takes seconds, and reads its settings when it comes."""
     from importlib import import_module
 
+    from expectations.import_lean import LEFT_OUT_OF_PREFECT, imported_lean
     from flows.environment import embedded, told
     from flows.errors import guarded
 
     with guarded("opening the home"):
         settings.make_folders()
     os.environ.update(told(embedded(settings)))
-    return import_module(f"flows.{name}")
+    with imported_lean(LEFT_OUT_OF_PREFECT):
+        return import_module(f"flows.{name}")

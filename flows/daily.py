@@ -19,7 +19,7 @@ from flows.steps.landing import last_delivery
 from flows.steps.outcome import Outcome
 from flows.steps.run import plainly, run_day
 from flows.steps.start import date_due, is_done_since, latest_slot, now, yesterday
-from flows.watched import watched
+from flows.watched import watched, watched_flow
 
 
 def _run_name() -> str:
@@ -50,10 +50,10 @@ def run(settings: Settings, business_date: date) -> Outcome:
     name = f"daily {business_date}"
     # Asked once: what a try that Prefect broke off has landed counts for the next one.
     last_known = cache(last_delivery)
-    return watched(
-        lambda job: flow(job, name="daily", flow_run_name=name),
-        lambda: _do(settings, business_date, last_known=last_known),
+    return watched_flow(
+        "daily",
         name,
+        lambda: _do(settings, business_date, last_known=last_known),
         plainly=lambda: run_day(settings, business_date, last_known=last_known),
     )
 

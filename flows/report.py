@@ -13,7 +13,7 @@ from flows.settings import Settings
 from flows.steps.report_page import Report, report_on
 from flows.steps.run import plainly
 from flows.steps.status import read_status
-from flows.watched import watched
+from flows.watched import watched_flow
 
 log = logging.getLogger("callfree.flow")
 
@@ -35,7 +35,7 @@ def report(business_date: date | None = None) -> None:
 def run(settings: Settings, business_date: date | None = None) -> Report:
     """Write the report as a flow of its own. Where Prefect fails, the page is written without it."""
     name = f"report {business_date or read_status(settings)['last_run']}"
-    return watched(lambda job: flow(job, name="report", flow_run_name=name), lambda: _do(settings, business_date), name)
+    return watched_flow("report", name, lambda: _do(settings, business_date))
 
 
 def _do(settings: Settings, business_date: date | None) -> Report:

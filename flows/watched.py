@@ -4,11 +4,28 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
 from flows.errors import CallfreeError
 
 log = logging.getLogger("callfree.flow")
 
 T = TypeVar("T")
+
+
+def watched_flow(kind: str, name: str, job: Callable[[], T], plainly: Callable[[], T] | None = None) -> T:
+    """Do a job as a flow in this process. Raises what the job raises."""
+
+    def wrap(job: Callable[[], None]) -> Callable[[], object]:
+        def call() -> None:
+            # Nobody listens for a heartbeat of it, and its end would wait up to a second for the last one.
+            with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                flow(job, name=kind, flow_run_name=name)()
+
+        return call
+
+    return watched(wrap, job, name, plainly)
 
 
 def watched(

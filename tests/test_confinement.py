@@ -14,7 +14,7 @@ from expectations import dialect
 from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import home as homes
-from flows.steps import ledger, policy, staging, transform
+from flows.steps import ledger, policy, raw_tables, transform
 from flows.steps.derivation import derive
 from flows.steps.home import lock
 from flows.steps.warehouse import attach, connect
@@ -81,7 +81,7 @@ def test_no_model_gets_out_of_the_home(settings, monkeypatch):
     with ledger.open_ledger(settings):
         pass
     with connect(settings.warehouse) as connection:
-        staging.create_raw_tables(connection)
+        raw_tables.create_raw_tables(connection)
         connection.execute("insert into raw.run values ('2017-07-16', true)")
     compiled = transform.compiled
     reading = OUTSIDE["reading a file"].format(outside=settings.home.parent / "secret.csv")

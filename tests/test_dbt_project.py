@@ -13,7 +13,7 @@ import pytest
 
 from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
-from flows.steps import ledger, policy, staging, transform
+from flows.steps import ledger, policy, raw_tables, transform
 from flows.steps.derivation import derive
 from flows.steps.feeds import FEEDS, parse_name
 from flows.steps.staging import Candidate, Stage
@@ -42,7 +42,7 @@ class Derived:
         with ledger.open_ledger(settings):
             pass
         with connect(settings.warehouse) as connection:
-            staging.create_raw_tables(connection)
+            raw_tables.create_raw_tables(connection)
             connection.execute("insert into raw.run values ('2017-07-16', true)")
         return cls(settings)
 
@@ -149,16 +149,29 @@ def test_every_model_is_built(built, manifest):
 
 
 def _tables(settings: Settings) -> dict[str, tuple]:
-    """What was derived: columns, comments and rows of each table by its name."""
+    """What was derived: columns and rows of each table by its name."""
     with connect(settings.warehouse) as connection:
         found = connection.execute(
-            "select schema_name, table_name, list((column_name, data_type, comment) order by column_index)"
+            "select schema_name, table_name, list((column_name, data_type) order by column_index)"
             " from duckdb_columns() where schema_name not in ('raw', 'main') and not internal group by all order by all"
         ).fetchall()
         return {
             f"{schema}.{table}": (columns, connection.execute(f'from "{schema}"."{table}" order by all').fetchall())
             for schema, table, columns in found
         }
+
+
+def _comments(database: Path, schema: str) -> set[tuple]:
+    """What the marts of a database say of themselves and of their columns."""
+    with connect(database) as connection:
+        return set(
+            connection.execute(
+                "select table_name, null, comment from duckdb_tables() where schema_name = $1 and table_name <> 'run'"
+                " union all select table_name, column_name, comment from duckdb_columns()"
+                " where schema_name = $1 and table_name <> 'run' and not internal",
+                [schema],
+            ).fetchall()
+        )
 
 
 def test_what_a_run_derives_is_what_dbt_builds(tmp_path):
@@ -175,6 +188,7 @@ def test_what_a_run_derives_is_what_dbt_builds(tmp_path):
     assert by_the_run.keys() == found.keys()
     assert [name for name in found if found[name] != by_the_run[name]] == []
     assert sum(len(rows) for _, rows in found.values()) > 100
+    assert _comments(home.settings.marts, "main") == _comments(home.settings.warehouse, "marts")
     tests = _of_kind(statuses, "test")
     assert {node.name for node in transform.compiled(home.settings) if node.kind == "test"} == {
         name.split(".")[2] for name in tests
@@ -412,7 +426,7 @@ def test_the_landing_dates_an_instant_as_others_do(tmp_path):
     delivery = tmp_path / "app_events_20991231.csv"
     delivery.write_text("\n".join(lines) + "\n")
     connection = duckdb.connect()
-    staging.create_raw_tables(connection)
+    raw_tables.create_raw_tables(connection)
     stage = Stage(connection, FEEDS["app_events"], [Candidate(1, delivery, parse_name(delivery.name))], 10**9)
     stage.keep([1])
     found = dict(connection.execute("select event_id, occurred_on from raw.app_events").fetchall())

@@ -20,7 +20,7 @@ from flows.errors import CallfreeError, GateFailed
 from flows.settings import Settings
 from flows.steps import arrivals, gates, ledger, operator
 from flows.steps.landing import Landing, land
-from flows.steps.staging import create_raw_tables
+from flows.steps.raw_tables import create_raw_tables
 from flows.steps.warehouse import connect
 from reference_files import Unreadable, read_delivery
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.steps import extracts, plain_rows, staging
+from flows.steps import extracts, plain_rows, raw_tables, staging
 from flows.steps.feeds import FEEDS, Feed, parse_name
 from flows.steps.plain_rows import Calendar
 from flows.steps.staging import Candidate, Stage
@@ -53,7 +53,7 @@ def staged(folder, feed: Feed, content: bytes) -> list:
     path = folder / name_of(feed.name, DAY)
     path.write_bytes(content)
     with duckdb.connect() as connection:
-        staging.create_raw_tables(connection)
+        raw_tables.create_raw_tables(connection)
         stage = Stage(connection, feed, [Candidate(1, path, parse_name(path.name))], 2**30)
         told = [stage.counts(), stage.reasons(1)]
         stage.keep([1])

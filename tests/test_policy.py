@@ -7,7 +7,7 @@ import pytest
 
 from flows.errors import WrongUsage
 from flows.settings import DEFAULT_POLICY, Settings
-from flows.steps import ledger, policy, staging, transform
+from flows.steps import ledger, policy, raw_tables, transform
 from flows.steps.derivation import derive
 from flows.steps.warehouse import connect
 
@@ -231,7 +231,7 @@ def test_the_models_get_the_policy_as_it_was_checked(tmp_path, monkeypatch):
     with ledger.open_ledger(settings):
         pass
     with connect(settings.warehouse) as connection:
-        staging.create_raw_tables(connection)
+        raw_tables.create_raw_tables(connection)
     # The seeds are enough here.
     compiled = transform.compiled
     monkeypatch.setattr(

@@ -1,14 +1,13 @@
 """What follows from the deliveries, the policy and the ledger, made anew by the queries that dbt has compiled."""
 
 import duckdb
-import pyarrow as pa
 
 from flows.errors import CallfreeError, way_out
 from flows.settings import Settings
 from flows.steps import crash_points, transform
 from flows.steps.policy import Policy
 from flows.steps.transform import Node
-from flows.steps.warehouse import Connection, comment_on, connect, transaction
+from flows.steps.warehouse import Connection, connect, transaction
 
 
 def derive(settings: Settings, policy: Policy) -> None:
@@ -28,7 +27,6 @@ def derive(settings: Settings, policy: Policy) -> None:
                     _make(connection, node, policy)
                 except duckdb.Error as error:
                     raise _failed(node, type(error).__name__, way_out(error)) from error
-            _describe(connection, nodes)
             _require_contracts(connection, nodes)
         crash_points.passed("the models are derived")
 
@@ -56,23 +54,11 @@ def _failed(node: Node, how: str, so: str = "Run again with --debug to see more.
 
 def _load(connection: Connection, seed: Node, policy: Policy) -> None:
     """A table of the policy, as it was checked. What is empty is null."""
-    table = [row.model_dump() for row in getattr(policy, seed.name)]
-    columns = [pa.array([row[name] if row[name] != "" else None for row in table]) for name in seed.columns]
-    casts = ", ".join(f'cast("{name}" as {kind}) as "{name}"' for name, kind in seed.columns.items())
-    connection.register("policy_rows", pa.table(columns, names=list(seed.columns)))
-    connection.execute(f"create table {seed.relation} as select {casts} from policy_rows")
-    connection.unregister("policy_rows")
-
-
-def _describe(connection: Connection, nodes: list[Node]) -> None:
-    """Leave the descriptions as comments, which go along into the published marts."""
-    said = [(f"{node.kind} {node.relation}", node.description) for node in nodes if node.description]
-    said += [
-        (f'column {node.relation}."{name}"', description)
-        for node in nodes
-        for name, description in node.descriptions.items()
-    ]
-    comment_on(connection, said)
+    definitions = (f'"{name}" {kind}' for name, kind in seed.columns.items())
+    connection.execute(f"create table {seed.relation} ({', '.join(definitions)})")
+    for row in getattr(policy, seed.name):
+        values = [value if value != "" else None for value in map(row.model_dump().get, seed.columns)]
+        connection.execute(f"insert into {seed.relation} values ({', '.join('?' * len(values))})", values)
 
 
 def _require_contracts(connection: Connection, nodes: list[Node]) -> None:

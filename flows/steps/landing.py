@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.errors import CallfreeError
 from flows.settings import Settings
 from flows.steps import arrivals as places
-from flows.steps import gates, ledger, staging
+from flows.steps import gates, ledger
 from flows.steps.arrivals import Arrival
-from flows.steps.feeds import FEEDS, parse_name
+from flows.steps.feeds import FEEDS, DeliveryName, Feed, parse_name
 from flows.steps.files import sha256_of
 from flows.steps.ledger import Delivery
-from flows.steps.staging import Candidate, Stage
+from flows.steps.raw_tables import create_raw_tables, forget
 from flows.steps.warehouse import Connection, connect, held_open, transaction
+
+if TYPE_CHECKING:
+    from flows.steps.staging import Stage
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _stage(
 ) -> None:
     """Give every arrival its verdict, and put the rows of the accepted ones into the raw tables: one transaction."""
     with connect(settings.warehouse) as connection:
-        staging.create_raw_tables(connection)
+        create_raw_tables(connection)
         with transaction(connection):
             connection.execute("delete from raw.run")
             connection.execute("insert into raw.run values (?, ?)", [business_date, is_posting])
@@ -173,23 +177,33 @@ def _restore(settings: Settings, connection: Connection, standing: dict[tuple, D
     """Make the raw tables hold the deliveries in force: drop the dust, and read again what was lost."""
     loaded = {row[0] for row in connection.execute("select delivery_id from raw.loaded").fetchall()}
     needed = {delivery.delivery_id: delivery for delivery in standing.values()}
-    staging.forget(connection, loaded - needed.keys())
+    forget(connection, loaded - needed.keys())
     for feed in FEEDS.values():
         lost = [
-            Candidate(number, _as_it_came(settings, delivery), parse_name(delivery.file_name))
+            (number, _as_it_came(settings, delivery), parse_name(delivery.file_name))
             for number, delivery in sorted(needed.items())
             if number not in loaded and delivery.feed == feed.name
         ]
         if not lost:
             continue
         # What was accepted under another limit stays accepted.
-        stage = Stage(connection, feed, lost, sys.maxsize)
+        stage = _read(connection, feed, lost, sys.maxsize)
         for number, staged in stage.counts().items():
             if staged.bad:
                 raise CallfreeError(f"{needed[number].stored_as} was accepted and cannot be read: {staged.bad}.")
-        stage.keep([candidate.delivery_id for candidate in lost])
+        stage.keep([number for number, *_ in lost])
     connection.execute("insert into raw.loaded select * from raw.landing")
     connection.execute("delete from raw.landing")
+
+
+def _read(
+    connection: Connection, feed: Feed, candidates: list[tuple[int, Path, DeliveryName]], max_bytes: int
+) -> "Stage":
+    """The rows of some deliveries, each with its number and what its name says."""
+    # Arrow and NumPy come with it: a run to which nothing came does without them.
+    from flows.steps.staging import Candidate, Stage
+
+    return Stage(connection, feed, [Candidate(*candidate) for candidate in candidates], max_bytes)
 
 
 def _as_it_came(settings: Settings, delivery: Delivery) -> Path:
@@ -208,11 +222,11 @@ def _stage_feed(
 ) -> None:
     open_arrivals = [arrival for arrival in arrivals if not arrival.verdict]
     candidates = [
-        Candidate(arrival.delivery_id, arrival.path, arrival.parsed)
+        (arrival.delivery_id, arrival.path, arrival.parsed)
         for arrival in open_arrivals
         if arrival.day not in standing or standing[arrival.day].sha256 != arrival.sha256
     ]
-    stage = Stage(connection, FEEDS[feed_name], candidates, settings.max_delivery_bytes) if candidates else None
+    stage = _read(connection, FEEDS[feed_name], candidates, settings.max_delivery_bytes) if candidates else None
     counts = stage.counts() if stage else {}
     # Whom a later arrival is measured against: what stands, with what this landing has accepted so far.
     now = dict(standing)

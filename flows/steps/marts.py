@@ -6,6 +6,7 @@ from typing import Any
 from flows.settings import Settings
 from flows.steps import crash_points
 from flows.steps.files import let_the_group_read, sync_folder
+from flows.steps.transform import Node, compiled
 from flows.steps.warehouse import Connection, attach, comment_on, connect, rows, transaction
 
 SCHEMA = "marts"
@@ -39,7 +40,7 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
             connection.execute(
                 "create table published.main.run as select business_date, is_current from intermediate.int_run"
             )
-            _describe(connection)
+            _describe(connection, compiled(settings))
         connection.execute("checkpoint published")
         connection.execute("detach published")
     descriptor = os.open(beside, os.O_RDONLY)
@@ -53,30 +54,21 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     return tuple(news)
 
 
-def _describe(connection: Connection) -> None:
-    """Carry the descriptions along, which dbt has left as comments of tables and columns."""
-    said = connection.execute(
-        """
-        select 'table published.main.' || table_name, comment
-        from duckdb_tables()
-        where database_name = current_database() and schema_name = ?
-
-        union all
-
-        select 'column published.main.' || table_name || '."' || column_name || '"', comment
-        from duckdb_columns()
-        where database_name = current_database() and schema_name = ?
-        """,
-        [SCHEMA, SCHEMA],
-    ).fetchall()
-    said += [
-        ("table published.main.run", "The run that published these tables."),
-        ("column published.main.run.business_date", "The day that the run covers: what was known at the end of it."),
-        (
-            "column published.main.run.is_current",
-            "Whether subscribers and app events were complete, so that the run could enrol and grant.",
-        ),
+def _describe(connection: Connection, nodes: list[Node]) -> None:
+    """Leave what the models say of themselves and of their columns as comments."""
+    said = [("table published.main.run", "The run that published these tables.")] + [
+        (f"column published.main.run.{name}", words)
+        for name, words in {
+            "business_date": "The day that the run covers: what was known at the end of it.",
+            "is_current": "Whether subscribers and app events were complete, so that the run could enrol and grant.",
+        }.items()
     ]
+    for node in nodes:
+        if node.schema == SCHEMA and node.kind == "table":
+            said.append((f'table published.main."{node.name}"', node.description))
+            said += [
+                (f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()
+            ]
     comment_on(connection, said)
 
 

@@ -11,58 +11,10 @@ import pyarrow as pa
 
 from flows.steps import extracts, plain_rows
 from flows.steps.extracts import BadDelivery, Tally
-from flows.steps.feeds import FEEDS, PATTERNS, Column, DeliveryName, Feed
+from flows.steps.feeds import PATTERNS, Column, DeliveryName, Feed
 from flows.steps.plain_rows import Calendar
+from flows.steps.raw_tables import SQL_TYPES, columns_of, forget
 from flows.steps.warehouse import Connection
-
-_ID_KINDS = ("subscriber_id", "event_id", "grant_id", "msisdn")
-_SQL_TYPES = {"integer": "integer", "date": "date", "flag": "boolean", "instant": "timestamp"}
-
-
-def create_raw_tables(connection: Connection) -> None:
-    """The raw tables, made on first use."""
-    connection.execute("create schema if not exists raw")
-    for feed in FEEDS.values():
-        columns = ", ".join(f"{name} {kind}{_storage(feed, name)}" for name, kind in _raw_columns(feed))
-        connection.execute(f"create table if not exists raw.{feed.name} ({columns})")
-    counts = (
-        "delivery_id integer, feed varchar, business_date date,"
-        " record_count bigint, loaded_count bigint, rejected_count bigint"
-    )
-    connection.execute(f"""
-        create table if not exists raw.run (business_date date, is_posting boolean);
-        create table if not exists raw.loaded ({counts});
-        create table if not exists raw.landing ({counts});
-        create table if not exists raw.rejected_rows
-            (delivery_id integer, feed varchar, record_no integer, reason varchar, fields varchar[]);
-        create table if not exists raw.landing_notes
-            (delivery_id integer, note varchar, column_name varchar, row_count bigint);
-    """)
-
-
-def _raw_columns(feed: Feed) -> Iterator[tuple[str, str]]:
-    yield "delivery_id", "integer"
-    yield "record_no", "integer"
-    for column in feed.columns:
-        yield column.name, _SQL_TYPES.get(column.kind, "varchar")
-        if column.kind == "instant":
-            yield feed.local_date, "date"
-
-
-def _storage(feed: Feed, name: str) -> str:
-    """Ids hardly repeat: to look for a dictionary of them costs more than all other writing, and saves little."""
-    kinds = {column.name: column.kind for column in feed.columns}
-    return " using compression uncompressed" if kinds.get(name) in _ID_KINDS else ""
-
-
-def forget(connection: Connection, delivery_ids: set[int]) -> None:
-    """Drop the rows of deliveries that are not in force."""
-    if not delivery_ids:
-        return
-    ids = sorted(delivery_ids)
-    for table in (*FEEDS, "rejected_rows", "landing_notes", "loaded"):
-        connection.execute(f"delete from raw.{table} where list_contains(?, delivery_id)", [ids])
-
 
 @dataclass
 class Candidate:
@@ -137,7 +89,7 @@ class Stage:
 
         batches = pa.RecordBatchReader.from_batches(plain_rows.schema(texts, self._feed), plain())
         self._connection.register("plain", batches)
-        names = ", ".join(name for name, _ in _raw_columns(self._feed))
+        names = ", ".join(name for name, _ in columns_of(self._feed))
         casts = ", ".join(_casts(self._feed, are_plain=True))
         self._connection.execute(f"insert into raw.{self._feed.name} ({names}) select {casts} from plain")
         self._connection.unregister("plain")
@@ -155,7 +107,7 @@ class Stage:
         execute(_staging_sql(self._feed))
         self._connection.unregister("stage_batches")
         self._connection.unregister("stage_days")
-        names = ", ".join(name for name, _ in _raw_columns(self._feed))
+        names = ", ".join(name for name, _ in columns_of(self._feed))
         casts = ", ".join(_casts(self._feed))
         execute(f"insert into raw.{self._feed.name} ({names}) select {casts} from staged where problem is null")
         fields = ", ".join(column.name for column in self._feed.columns)
@@ -364,7 +316,7 @@ def _casts(feed: Feed, are_plain: bool = False) -> Iterator[str]:
             yield "instant"
             yield feed.local_date
             continue
-        kind = _SQL_TYPES.get(column.kind, "varchar")
+        kind = SQL_TYPES.get(column.kind, "varchar")
         value = f"nullif({name}, '')"
         if _is_checked(column) and not column.is_required and not are_plain:
             value = f"case when {_is_well_formed(column)} then {name} end"

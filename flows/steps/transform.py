@@ -40,7 +40,7 @@ class Node:
     columns: dict[str, str] = field(default_factory=dict)
     # What follows the types in the table's definition, where the contract says more than types.
     constraints: dict[str, str] = field(default_factory=dict)
-    # What the table and its columns say of themselves, where others will read it.
+    # What the table and its columns say of themselves, where it is published.
     description: str = ""
     descriptions: dict[str, str] = field(default_factory=dict)
 

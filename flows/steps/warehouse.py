@@ -128,10 +128,10 @@ def transaction(connection: Connection) -> Iterator[None]:
     crash_points.passed("a transaction is committed")
 
 
-def comment_on(connection: Connection, said: Iterable[tuple[str, str | None]]) -> None:
-    """Leave comments on tables and columns, each named with its kind; those without words are passed over."""
+def comment_on(connection: Connection, said: Iterable[tuple[str, str]]) -> None:
+    """Leave comments on tables and columns, each named with its kind."""
     connection.execute(
-        "".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said if words)
+        "".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said)
     )
 
 
