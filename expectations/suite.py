@@ -33,10 +33,14 @@ class Suite:
     # The rows are many: those that break any check are sifted out in one pass, and each check is asked of these.
     is_sifted: bool = False
 
+    @property
+    def all_checks(self) -> str:
+        """The condition that every check holds."""
+        return " and ".join(f"({condition})" for condition in self.checks.values())
+
     def sifted_rows(self) -> str:
         """The rows for which some check does not hold."""
-        together = " and ".join(f"({condition})" for condition in self.checks.values())
-        return f"select * from ({self.rows}) as candidates where ({together}) is not true"
+        return f"select * from ({self.rows}) as candidates where ({self.all_checks}) is not true"
 
     def queries(self, sentences: Iterable[str]) -> list[str]:
         """What shows the rows for which these sentences do not hold, to be run by hand."""
@@ -45,8 +49,16 @@ class Suite:
             *(f"select * from checked where ({self.checks[sentence]}) is not true" for sentence in sentences),
         ]
 
-    def expectation_suite(self) -> "ExpectationSuite":
-        """The suite in Great Expectations' terms. Its queries select a constant: no value can get out."""
+    def in_one(self) -> "ExpectationSuite":
+        """The whole as one expectation, in Great Expectations' terms."""
+        return self._expectations({"every check holds": self.all_checks})
+
+    def one_by_one(self) -> "ExpectationSuite":
+        """An expectation for each check."""
+        return self._expectations(self.checks)
+
+    def _expectations(self, checks: Mapping[str, str]) -> "ExpectationSuite":
+        """Their queries select a constant: no value can get out."""
         # It takes seconds to import, and most commands need no gate.
         import great_expectations
         from great_expectations.expectations import UnexpectedRowsExpectation
@@ -60,7 +72,7 @@ class Suite:
             self.name,
             expectations=[
                 UnexpectedRowsExpectation(unexpected_rows_query=query(condition), description=sentence)
-                for sentence, condition in self.checks.items()
+                for sentence, condition in checks.items()
             ],
         )
 
