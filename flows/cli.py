@@ -526,9 +526,9 @@ def _flow_module(name: str, settings: Any) -> Any:
     """A module of flows. Prefect comes with it: it takes seconds, and reads its settings when it comes."""
     from importlib import import_module
 
-    from expectations.import_lean import LEFT_OUT_OF_PREFECT, imported_lean
     from flows.environment import embedded, told
     from flows.errors import guarded
+    from flows.steps.lean_imports import LEFT_OUT_OF_PREFECT, imported_lean
 
     with guarded("opening the home"):
         settings.make_folders()

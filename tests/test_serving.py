@@ -71,7 +71,7 @@ def test_a_run_without_prefect_does_not_call_on_it_at_every_step(monkeypatch, se
     from flows import daily
 
     called = []
-    monkeypatch.setattr(daily, "flow", lambda job, **_: fails_before(job))
+    monkeypatch.setattr("flows.watched.flow", lambda job, **_: fails_before(job))
     monkeypatch.setattr(daily, "task", lambda *_, **__: called.append("task"))
     monkeypatch.setattr(daily.run_page, "show", lambda *_: called.append("page"))
     monkeypatch.setattr(daily, "run_day", lambda _, day, **options: options.get("call", "plainly"))

@@ -7,7 +7,7 @@ from flows.settings import Settings
 from flows.steps import crash_points, transform
 from flows.steps.policy import Policy
 from flows.steps.transform import Node
-from flows.steps.warehouse import Connection, connect, transaction
+from flows.steps.warehouse import Connection, connect, insert, transaction
 
 
 def derive(settings: Settings, policy: Policy) -> None:
@@ -56,9 +56,9 @@ def _load(connection: Connection, seed: Node, policy: Policy) -> None:
     """A table of the policy, as it was checked. What is empty is null."""
     definitions = (f'"{name}" {kind}' for name, kind in seed.columns.items())
     connection.execute(f"create table {seed.relation} ({', '.join(definitions)})")
-    for row in getattr(policy, seed.name):
-        values = [value if value != "" else None for value in map(row.model_dump().get, seed.columns)]
-        connection.execute(f"insert into {seed.relation} values ({', '.join('?' * len(values))})", values)
+    table = [row.model_dump() for row in getattr(policy, seed.name)]
+    rows = [[row[name] if row[name] != "" else None for name in seed.columns] for row in table]
+    insert(connection, seed.relation, rows)
 
 
 def _require_contracts(connection: Connection, nodes: list[Node]) -> None:

@@ -230,10 +230,22 @@ def _count_records(block: bytes) -> int:
     return int(np.count_nonzero((lengths > 0) & ~only_cr))
 
 
+def _ends_of_first_records(block: bytes) -> Iterator[int]:
+    """Where the records end, one after the other: of a block only the first are looked at."""
+    end = block.find(b"\n")
+    if b'"' in block:
+        yield from _record_ends(block).tolist()
+    else:
+        while end >= 0:
+            yield end
+            end = block.find(b"\n", end + 1)
+    yield len(block)
+
+
 def _split_header(block: bytes) -> tuple[list[str] | None, bytes]:
     """The fields of the first line that is not blank, and what follows it."""
     start = 0
-    for end in [*_record_ends(block).tolist(), len(block)]:
+    for end in _ends_of_first_records(block):
         line = block[start:end]
         if end < len(block):
             line = line.removesuffix(b"\r")
@@ -274,7 +286,7 @@ def _parse(block: bytes, header: list[str], feed: Feed) -> tuple[pa.Table, list[
 
     # To Arrow a carriage return alone ends a line; to the interface it is part of a value.
     stand_in = None
-    if block.count(b"\r") != block.count(b"\r\n"):
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         stand_in = next((byte for byte in range(1, 32) if byte not in b"\t\n\r" and bytes([byte]) not in block), None)
         if stand_in is None:
             raise BadDelivery("it is not a text file")

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 from expectations import grant_batch, kpi_file, landing
-from expectations.import_lean import import_great_expectations
 from expectations.suite import Suite
 from flows.errors import GateFailed
+from flows.steps.lean_imports import imported_lean, left_out_of_great_expectations
 from flows.steps.warehouse import connect
 
 # Great Expectations takes longer to import than all else that such a run does.
@@ -91,16 +93,20 @@ def _require(gate: GateResult) -> None:
 def _check(
     gate: str, suites: tuple[Suite, ...], settings: Places, business_date: date | None, ledger: Path | None = None
 ) -> GateResult:
-    # Great Expectations takes seconds.
-    import_great_expectations()
-    from expectations import data_docs
-    from expectations.check import check
-
-    verdicts = check(suites, settings.warehouse.absolute(), ledger)
+    asking, pages = _great_expectations()
+    verdicts = asking.check(suites, settings.warehouse.absolute(), ledger)
     failed = tuple(f"{verdict.suite.name}: {complaint}" for verdict in verdicts for complaint in verdict.complaints)
     # Whoever says nothing has found nothing out.
     answered = {verdict.suite.name for verdict in verdicts}
     failed += tuple(f"{suite.name}: no check was answered" for suite in suites if suite.name not in answered)
     run = business_date.isoformat() if business_date else "latest"
-    page = data_docs.write_page(settings.reports / "data_docs", run, gate, verdicts)
+    page = pages.write_page(settings.reports / "data_docs", run, gate, verdicts)
     return GateResult(gate, not failed, sum(len(suite.checks) for suite in suites), failed, page)
+
+
+@cache
+def _great_expectations() -> tuple[ModuleType, ModuleType]:
+    """What asks, and what writes down the answers. Great Expectations comes with them, and takes seconds."""
+    with imported_lean(left_out_of_great_expectations()):
+        from expectations import check, data_docs
+    return check, data_docs

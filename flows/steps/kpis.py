@@ -11,7 +11,7 @@ from flows.steps import experiment, ledger
 from flows.steps.experiment import TINY, Estimate, Moments
 from flows.steps.files import write_whole
 from flows.steps.gates import require_kpis
-from flows.steps.warehouse import Connection, connect, rows, transaction
+from flows.steps.warehouse import Connection, connect, insert, rows, transaction
 
 COLUMNS = ("wave_id", "kpi", "arm", "quarter", "value", "ci_low", "ci_high", "n")
 
@@ -233,10 +233,11 @@ def fill_table(settings: Settings) -> tuple[Figure, ...]:
         found = figures(connection, settings)
         with transaction(connection):
             connection.execute("delete from marts.kpis")
-            for number, (*names, estimate, n) in enumerate(found, 1):
-                connection.execute(
-                    "insert into marts.kpis values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [number, *names, *estimate, n]
-                )
+            insert(
+                connection,
+                "marts.kpis",
+                [(number, *names, *estimate, n) for number, (*names, estimate, n) in enumerate(found, 1)],
+            )
     return found
 
 

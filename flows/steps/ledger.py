@@ -11,7 +11,7 @@ from flows.errors import CallfreeError
 from flows.settings import Settings
 from flows.steps import crash_points, outgoing
 from flows.steps.policy import Policy, UsedRows
-from flows.steps.warehouse import Connection, connect, connect_to_read, rows, transaction
+from flows.steps.warehouse import Connection, connect, connect_to_read, insert, rows, transaction
 
 _SCHEMA = """
 create table if not exists deliveries (
@@ -304,15 +304,7 @@ def used_policy(connection: Connection) -> UsedRows:
 def record_deliveries(connection: Connection, news: list[Delivery]) -> None:
     """The verdicts of one landing, all or none."""
     with transaction(connection):
-        for delivery in news:
-            connection.execute(
-                "insert into deliveries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    delivery.delivery_id, delivery.feed, delivery.business_date, delivery.file_name, delivery.sha256,
-                    delivery.verdict, delivery.reason, delivery.stored_as, delivery.record_count,
-                    delivery.rejected_count, delivery.held_delivery_id, delivery.run_on, _now(),
-                ],
-            )  # fmt: skip
+        insert(connection, "deliveries", [[*vars(delivery).values(), _now()] for delivery in news])
 
 
 def record_decision(connection: Connection, kind: str, reason: str, **about) -> None:
@@ -436,10 +428,8 @@ def _post_policy(connection: Connection, policy: Policy, business_date: date) ->
     waves = [row[0] for row in connection.execute("select wave_id from ledger.draws").fetchall()]
     found = connection.execute("select policy_file, row_key from ledger.policy_rows").fetchall()
     used = policy.used(waves, business_date)
-    for name, key in sorted(used.keys() - set(found)):
-        connection.execute(
-            "insert into ledger.policy_rows values (?, ?, ?, ?)", [name, key, used[name, key], business_date]
-        )
+    news = sorted(used.keys() - set(found))
+    insert(connection, "ledger.policy_rows", [(name, key, used[name, key], business_date) for name, key in news])
 
 
 def _post_run(connection: Connection, policy: Policy, business_date: date) -> None:

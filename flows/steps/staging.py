@@ -14,7 +14,8 @@ from flows.steps.extracts import BadDelivery, Tally
 from flows.steps.feeds import PATTERNS, Column, DeliveryName, Feed
 from flows.steps.plain_rows import Calendar
 from flows.steps.raw_tables import SQL_TYPES, columns_of, forget
-from flows.steps.warehouse import Connection
+from flows.steps.warehouse import Connection, insert
+
 
 @dataclass
 class Candidate:
@@ -166,14 +167,17 @@ class Stage:
             for number in delivery_ids
             if self._tallies[number].unknown_columns
         ]
-        if notes:
-            self._connection.executemany("insert into raw.landing_notes values (?, ?, ?, ?)", notes)
+        insert(self._connection, "raw.landing_notes", notes)
         counts = self.counts()
-        for number in delivery_ids:
-            staged = counts[number]
-            loaded = staged.record_count - staged.rejected_count
-            row = [number, self._feed.name, self._days[number], staged.record_count, loaded, staged.rejected_count]
-            execute("insert into raw.landing values (?, ?, ?, ?, ?, ?)", row)
+        landed = [(number, self._feed.name, self._days[number], counts[number]) for number in delivery_ids]
+        insert(
+            self._connection,
+            "raw.landing",
+            [
+                (*whose, staged.record_count, staged.record_count - staged.rejected_count, staged.rejected_count)
+                for *whose, staged in landed
+            ],
+        )
 
 
 _MISFIT = "wrong number of fields"

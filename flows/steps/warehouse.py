@@ -1,8 +1,9 @@
 """The one place that opens DuckDB."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -10,6 +11,9 @@ from flows.errors import CallfreeError
 from flows.steps import crash_points
 
 Connection = duckdb.DuckDBPyConnection
+
+# As many rows are put into a table by one statement.
+_ROWS_AT_ONCE = 200
 
 # What helps when a file is damaged.
 _WAYS_OUT = {
@@ -130,9 +134,15 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 def comment_on(connection: Connection, said: Iterable[tuple[str, str]]) -> None:
     """Leave comments on tables and columns, each named with its kind."""
-    connection.execute(
-        "".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said)
-    )
+    connection.execute("".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said))
+
+
+def insert(connection: Connection, relation: str, table: Sequence[Sequence[Any]]) -> None:
+    """Put rows into a table, by place; some hundred at once, since each statement takes as long as they do."""
+    for start in range(0, len(table), _ROWS_AT_ONCE):
+        piece = table[start : start + _ROWS_AT_ONCE]
+        places = ", ".join(f"({', '.join('?' * len(row))})" for row in piece)
+        connection.execute(f"insert into {relation} values {places}", [value for row in piece for value in row])
 
 
 def rows(connection: Connection, sql: str, parameters: list | None = None) -> list[dict]:

@@ -11,7 +11,16 @@ StandIns = Mapping[str, ModuleType | None]
 # Makes a grammar of all addresses as it is imported, for a validator that can do without.
 _GRAMMAR_OF_ADDRESSES = {"rfc3987_syntax": None}
 # Another event loop, the HTTP client's own commands, and validators of what no schema of a flow speaks of.
-LEFT_OUT_OF_PREFECT = _GRAMMAR_OF_ADDRESSES | dict.fromkeys(("trio", "httpx._main", "isoduration", "webcolors"))
+LEFT_OUT_OF_PREFECT: StandIns = _GRAMMAR_OF_ADDRESSES | dict.fromkeys(
+    ("trio", "httpx._main", "isoduration", "webcolors")
+)
+
+
+def left_out_of_great_expectations() -> StandIns:
+    """What draws charts and fits distributions, which any of its expectations may use. Ours are SQL alone."""
+    scipy = ModuleType("scipy")
+    scipy.stats = ModuleType("scipy.stats")
+    return {"altair": ModuleType("altair"), "scipy": scipy, "scipy.stats": scipy.stats} | _GRAMMAR_OF_ADDRESSES
 
 
 @contextmanager
@@ -31,17 +40,3 @@ def imported_lean(stand_ins: StandIns) -> Iterator[None]:
         gc.freeze()
         for name in taken:
             del sys.modules[name]
-
-
-def import_great_expectations() -> None:
-    """Import it once, without what draws charts and fits distributions; later imports find it.
-
-    It imports all that any of its expectations may use. Ours are SQL alone (`suite.py`).
-    """
-    if "great_expectations" in sys.modules:
-        return
-    scipy = ModuleType("scipy")
-    scipy.stats = ModuleType("scipy.stats")
-    charts = {"altair": ModuleType("altair"), "scipy": scipy, "scipy.stats": scipy.stats}
-    with imported_lean(charts | _GRAMMAR_OF_ADDRESSES):
-        import great_expectations  # noqa: F401
