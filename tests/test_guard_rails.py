@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import BatchHeld, CallfreeError, WrongUsage
-from flows.steps import budget, gates, ledger, operator, run
+from flows.steps import budget, gates, ledger, operator, policy, run
 from flows.steps.run import run_day
 from flows.steps.run_page import run_page
 from flows.steps.status import read_status, refresh_status
@@ -84,6 +84,14 @@ def register(home: Home) -> list[tuple]:
 def change_the_batch(home: Home, change: str) -> None:
     with connect(home.settings.warehouse) as connection:
         connection.execute(f"update posting.grants_due set {change}")
+
+
+def test_a_grant_of_nobody_enrolled_is_not_posted_and_nothing_with_it(home):
+    change_the_batch(home, "subscriber_id = 'nobody', grant_id = 'nobody.W.1'")
+    before = register(home)
+    with pytest.raises(CallfreeError, match="1 grants are of nobody who is enrolled"):
+        ledger.post(home.settings, ENROLLED, policy.load(home.settings.policy))
+    assert register(home) == before
 
 
 # --- The budget ---------------------------------------------------------------------------------------------------

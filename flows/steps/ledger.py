@@ -95,8 +95,9 @@ create table if not exists batches (
 );
 create table if not exists grants (
     grant_id varchar primary key,
-    sequence integer not null references batches (sequence),
-    subscriber_id varchar not null references enrolments (subscriber_id),
+    -- No foreign keys: each is an index over all grants, held in memory whole. The posting sees to it (`_post_batch`).
+    sequence integer not null,
+    subscriber_id varchar not null,
     msisdn varchar not null,
     kind varchar not null check (kind in ('welcome', 'loyalty')),
     quarter integer not null check (quarter >= 0),
@@ -352,7 +353,8 @@ class Posting:
 def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
     """Post what the run derived: draws, enrolments, grants and the file's record, in one transaction.
 
-    The ledger's keys stand behind it: a grant cannot be posted twice, a file cannot skip a number.
+    The ledger's keys stand behind it: a grant cannot be posted twice, a file cannot skip a number. Raises CallfreeError
+    for a grant of somebody who is not enrolled.
     """
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
         derived_for = connection.execute("select business_date from raw.run").fetchone()[0]
@@ -399,11 +401,21 @@ def _post_register(connection: Connection) -> tuple[int, tuple[str, ...]]:
     return count, tuple(wave_id for (wave_id,) in waves)
 
 
+_GRANTS_OF_NOBODY = """
+select count(*)
+from posting.grants_due as due
+anti join ledger.enrolments as enrolments on due.subscriber_id = enrolments.subscriber_id
+"""
+
+
 def _post_batch(connection: Connection) -> dict | None:
     found = rows(connection, "select * from posting.batch_due")
     if not found:
         return None
     batch = found[0]
+    (count,) = connection.execute(_GRANTS_OF_NOBODY).fetchone()
+    if count:
+        raise CallfreeError(f"{count} grants are of nobody who is enrolled. Nothing was posted.")
     previous = connection.execute(
         "select sha256 from ledger.batches where sequence = ?", [batch["sequence"] - 1]
     ).fetchone()
