@@ -150,10 +150,11 @@ def test_every_model_is_built(built, manifest):
 
 def _tables(settings: Settings) -> dict[str, tuple]:
     """What was derived: columns and rows of each table by its name."""
-    with connect(settings.warehouse) as connection:
+    with connect(settings.warehouse, ledger=settings.ledger) as connection:
         found = connection.execute(
             "select schema_name, table_name, list((column_name, data_type) order by column_index)"
-            " from duckdb_columns() where schema_name not in ('raw', 'main') and not internal group by all order by all"
+            " from duckdb_columns() where database_name = current_database() and schema_name <> 'raw' and not internal"
+            " group by all order by all"
         ).fetchall()
         return {
             f"{schema}.{table}": (columns, connection.execute(f'from "{schema}"."{table}" order by all').fetchall())

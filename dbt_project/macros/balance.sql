@@ -1,6 +1,7 @@
 {# What was issued of each entitlement, what is missing, and the first rule that keeps it from being granted.
    `grants` is one row per ledger entry with billing's answer. It is read twice: before posting, to find what
-   is due, and with the batch of this run, for the marts. So both follow the same rules. #}
+   is due, and with the batch of this run, for the marts. So both follow the same rules. What it needs of the
+   entitled comes along, so that what was balanced can be balanced again. #}
 {% macro balance(entitled, grants) %}
 with run as (
     select * from {{ ref('int_run') }}
@@ -62,7 +63,10 @@ select
         when balanced.status <> 'active' then 'not_active'
         when not run.is_current then 'waiting'
         else 'due'
-    end as entitlement_state
+    end as entitlement_state,
+    balanced.allowed_attempts,
+    balanced.status,
+    balanced.withdrawn_on
 from balanced
 cross join run
 {% endmacro %}

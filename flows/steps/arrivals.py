@@ -109,12 +109,12 @@ def _is_looked_at(path: Path, business_date: date) -> bool:
     if is_not_yet(path.name) or path.name.endswith(DIGEST_SUFFIX):
         return False
     parsed = parse_name(path.name)
+    if parsed is not None and parsed.business_date > business_date:
+        return False
     mode = path.lstat().st_mode
     if parsed is None and stat.S_ISDIR(mode):
         return False  # subfolders are not read
-    if stat.S_ISREG(mode) and not os.access(path, os.R_OK):
-        return False
-    return parsed is None or parsed.business_date <= business_date
+    return not stat.S_ISREG(mode) or os.access(path, os.R_OK)
 
 
 def check_digest(arrival: Arrival) -> None:

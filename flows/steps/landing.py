@@ -119,13 +119,13 @@ def _processing_order(arrival: Arrival) -> tuple:
 def last_delivery(settings: Settings) -> int:
     """The number of the latest delivery in the ledger, 0 before the first."""
     with ledger.open_ledger(settings) as connection:
-        return max((delivery.delivery_id for delivery in ledger.deliveries(connection)), default=0)
+        return connection.execute("select coalesce(max(delivery_id), 0) from deliveries").fetchone()[0]
 
 
 def landing_since(settings: Settings, delivery_id: int) -> Landing:
     """What landings did since a delivery, by the ledger: true even where a landing was tried more than once."""
     with ledger.open_ledger(settings) as connection:
-        news = [delivery for delivery in ledger.deliveries(connection) if delivery.delivery_id > delivery_id]
+        news = ledger.deliveries(connection, after=delivery_id)
 
     def names(verdict: str) -> tuple[str, ...]:
         return tuple(delivery.file_name for delivery in news if delivery.verdict == verdict)

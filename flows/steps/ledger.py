@@ -202,14 +202,16 @@ class Delivery:
         return (self.feed, self.business_date)
 
 
-def deliveries(connection: Connection) -> list[Delivery]:
-    """Every delivery there ever was, in order."""
+def deliveries(connection: Connection, after: int = 0) -> list[Delivery]:
+    """Every delivery there ever was, or was since one, in order."""
     return [
         Delivery(**row)
         for row in rows(
             connection,
             "select delivery_id, feed, business_date, file_name, sha256, verdict, reason, stored_as,"
-            " record_count, rejected_count, held_delivery_id, run_on from deliveries order by delivery_id",
+            " record_count, rejected_count, held_delivery_id, run_on from deliveries where delivery_id > ?"
+            " order by delivery_id",
+            [after],
         )
     ]
 

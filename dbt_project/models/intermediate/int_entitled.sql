@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- One row per enrolled subscriber, quarter and month: what it is entitled to by what is known now.
 
 with enrolments as (
