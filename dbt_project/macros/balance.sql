@@ -1,40 +1,7 @@
-{# What was issued of each entitlement, what is missing, and the first rule that keeps it from being granted.
-   `grants` is one row per ledger entry with billing's answer. It is read twice: before posting, to find what
-   is due, and with the batch of this run, for the marts. So both follow the same rules. What it needs of the
-   entitled comes along, so that what was balanced can be balanced again. #}
-{% macro balance(entitled, grants) %}
-with run as (
-    select * from {{ ref('int_run') }}
-),
-
-issued as (
-    select
-        grants.subscriber_id,
-        grants.quarter,
-        grants.month,
-        sum(grants.volume_mb) filter (where not grants.is_rejected) as issued_mb,
-        count(*) as entry_count,
-        count(*) filter (where grants.is_rejected) as rejected_count
-    from {{ grants }} as grants
-    group by grants.subscriber_id, grants.quarter, grants.month
-),
-
-balanced as (
-    select
-        entitled.*,
-        cast(coalesce(issued.issued_mb, 0) as bigint) as issued_mb,
-        coalesce(issued.entry_count, 0) as entry_count,
-        coalesce(issued.rejected_count, 0) as rejected_count,
-        coalesce(issued.rejected_count >= entitled.allowed_attempts, false) as is_parked
-    from {{ entitled }} as entitled
-    left join issued
-        on
-            entitled.subscriber_id = issued.subscriber_id
-            and entitled.quarter = issued.quarter
-            and entitled.month = issued.month
-    where entitled.is_decided or issued.entry_count is not null
-)
-
+{# What is missing of each entitlement, and the first rule that keeps it from being granted. `balanced` is one row
+   per entitlement with what was issued of it. It is read twice: before posting, to find what is due, and with what
+   this run grants, for the marts. So both follow the same rules. #}
+{% macro weighed(balanced) %}
 select
     balanced.subscriber_id,
     balanced.wave_id,
@@ -50,14 +17,14 @@ select
         as missing_mb,
     case when balanced.is_decided then greatest(balanced.issued_mb - balanced.entitled_mb, 0) else 0 end
         as overpaid_mb,
-    cast(balanced.entry_count as integer) as entry_count,
-    cast(balanced.rejected_count as integer) as rejected_count,
-    balanced.is_parked,
+    balanced.entry_count,
+    balanced.rejected_count,
+    balanced.rejected_count >= balanced.allowed_attempts as is_parked,
     case
         when not balanced.is_decided then 'undecided'
         when balanced.entitled_mb = 0 then 'nothing_earned'
         when balanced.issued_mb >= balanced.entitled_mb then 'granted'
-        when balanced.is_parked then 'parked'
+        when balanced.rejected_count >= balanced.allowed_attempts then 'parked'
         when balanced.quarter > 0 and balanced.withdrawn_on < balanced.nominal_from then 'withdrawn'
         when balanced.nominal_from > {{ add_days('run.business_date', 1) }} then 'to_come'
         when balanced.status <> 'active' then 'not_active'
@@ -67,8 +34,8 @@ select
     balanced.allowed_attempts,
     balanced.status,
     balanced.withdrawn_on
-from balanced
-cross join run
+from {{ balanced }} as balanced
+cross join {{ ref('int_run') }} as run
 {% endmacro %}
 
 {# Billing's answer to each grant of `grants`, as far as the run knows. #}
