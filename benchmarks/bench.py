@@ -77,7 +77,9 @@ class World:
 
 def environment(home: Path, policy: Path) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CALLFREE_", "PREFECT_"))}
-    return ours | {"CALLFREE_HOME": str(home), "CALLFREE_POLICY": str(policy)}
+    # Millions of grants in one batch want more of it than the default.
+    memory = {name: os.environ[name] for name in ("CALLFREE_MEMORY",) if name in os.environ}
+    return ours | memory | {"CALLFREE_HOME": str(home), "CALLFREE_POLICY": str(policy)}
 
 
 def require(cost: Cost, what: str, allowed: Iterable[int] = (0,)) -> Cost:
@@ -292,6 +294,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "cpu": cpu.partition(":")[2].strip(),
         "memory_gb": round(int(memory) / 1024**2),
+        "callfree_memory": os.environ.get("CALLFREE_MEMORY", "the default"),
         "load_before": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("duckdb", "polars", "dbt-core", "prefect", "great-expectations")},

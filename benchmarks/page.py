@@ -177,13 +177,14 @@ def _conditions(results: Results) -> str:
             rows.append(
                 (
                     part, f"{size:,}" if size else "", on["measured_on"], f"`{on['commit']}`",
-                    f"{on['cores']} cores, {on['memory_gb']} GB", str(on["load_before"]),
+                    f"{on['cores']} cores, {on['memory_gb']} GB", on.get("callfree_memory", "the default"),
+                    str(on["load_before"]),
                     ", ".join(f"{name} {number}" for name, number in sorted(on["versions"].items())),
                 )
             )  # fmt: skip
     if not rows:
         return ""
-    head = ("part", "subscribers", "on", "commit", "machine", "load before", "versions")
+    head = ("part", "subscribers", "on", "commit", "machine", "CALLFREE_MEMORY", "load before", "versions")
     return "## What was measured on what\n\n" + _table(head, rows)
 
 
@@ -215,8 +216,8 @@ METHOD = """
 
 ```
 make bench                                       # 100,000 and 1 million
-make bench SIZES=10000000                        # some 10 GB of disk
-make bench SIZES=43000000 PARTS=invitations
+CALLFREE_MEMORY=3300MB make bench SIZES=10000000 PARTS=history      # some 25 GB of disk
+CALLFREE_MEMORY=9GB make bench SIZES=43000000 PARTS=invitations
 make bench SIZES=1000000 PARTS=report            # KPIs and report of a wave with two arms
 make bench PARTS=backfill DAYS=365
 ```
