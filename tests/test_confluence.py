@@ -59,6 +59,10 @@ def little_memory(_home: FaultHome) -> None:
     set_in_duckdb("set memory_limit = '100MB'")
 
 
+def much_memory(_home: FaultHome) -> None:
+    set_in_duckdb("set memory_limit = '16GB'")
+
+
 def no_optimizer(_home: FaultHome) -> None:
     set_in_duckdb("pragma disable_optimizer")
 
@@ -88,6 +92,7 @@ CIRCUMSTANCES = {
     "one thread": one_thread,
     "seven threads that keep no order": many_threads,
     "100 MB of memory": little_memory,
+    "16 GB of memory": much_memory,
     "queries that are executed as they are written": no_optimizer,
     "Kiritimati, a day ahead": in_zone("Pacific/Kiritimati"),
     "Los Angeles, behind": in_zone("America/Los_Angeles"),
