@@ -528,10 +528,10 @@ def _flow_module(name: str, settings: Any) -> Any:
 
     from flows.environment import embedded, told
     from flows.errors import guarded
-    from flows.steps.lean_imports import LEFT_OUT_OF_PREFECT, imported_lean
+    from flows.steps.lean_imports import imported_lean, left_out_of_prefect
 
     with guarded("opening the home"):
         settings.make_folders()
     os.environ.update(told(embedded(settings)))
-    with imported_lean(LEFT_OUT_OF_PREFECT):
+    with imported_lean(left_out_of_prefect()):
         return import_module(f"flows.{name}")

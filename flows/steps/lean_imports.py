@@ -1,6 +1,7 @@
 """Heavy libraries, imported without what they import in vain: that is up to half of the time they take."""
 
 import gc
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,18 +10,23 @@ from types import ModuleType
 StandIns = Mapping[str, ModuleType | None]
 
 # Makes a grammar of all addresses as it is imported, for a validator that can do without.
-_GRAMMAR_OF_ADDRESSES = {"rfc3987_syntax": None}
-# Another event loop, the HTTP client's own commands, and validators of what no schema of a flow speaks of.
-LEFT_OUT_OF_PREFECT: StandIns = _GRAMMAR_OF_ADDRESSES | dict.fromkeys(
-    ("trio", "httpx._main", "isoduration", "webcolors")
-)
+_GRAMMAR_OF_ADDRESSES = "rfc3987_syntax"
+
+
+def left_out_of_prefect() -> StandIns:
+    """Another event loop, the HTTP client's own commands, and validators of what no schema of a flow speaks of."""
+    names = [_GRAMMAR_OF_ADDRESSES, "trio", "httpx._main", "isoduration", "webcolors"]
+    # It speaks HTTP/2 only where it is told to.
+    if "PREFECT_API_ENABLE_HTTP2" not in os.environ:
+        names.append("h2")
+    return dict.fromkeys(names)
 
 
 def left_out_of_great_expectations() -> StandIns:
     """What draws charts and fits distributions, which any of its expectations may use. Ours are SQL alone."""
     scipy = ModuleType("scipy")
     scipy.stats = ModuleType("scipy.stats")
-    return {"altair": ModuleType("altair"), "scipy": scipy, "scipy.stats": scipy.stats} | _GRAMMAR_OF_ADDRESSES
+    return {"altair": ModuleType("altair"), "scipy": scipy, "scipy.stats": scipy.stats, _GRAMMAR_OF_ADDRESSES: None}
 
 
 @contextmanager
