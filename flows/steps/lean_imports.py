@@ -37,7 +37,7 @@ def imported_lean(stand_ins: StandIns) -> Iterator[None]:
     """
     taken = {name: stand_in for name, stand_in in stand_ins.items() if name.split(".")[0] not in sys.modules}
     sys.modules.update(taken)
-    # What is imported stays: to look for garbage meanwhile costs a tenth of the time, and more of it later.
+    # What is imported stays: to look for garbage in it costs a tenth of the time, and would again and again.
     gc.disable()
     try:
         yield

@@ -307,6 +307,7 @@ def used_policy(connection: Connection) -> UsedRows:
 def record_deliveries(connection: Connection, news: list[Delivery]) -> None:
     """The verdicts of one landing, all or none."""
     with transaction(connection):
+        # The table has the columns of a delivery, in that order, and when it was recorded.
         insert(connection, "deliveries", [[*vars(delivery).values(), _now()] for delivery in news])
 
 

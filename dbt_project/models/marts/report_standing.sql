@@ -17,40 +17,54 @@ enrolled as (
     inner join {{ ref('int_enrolments') }} as enrolments on enrolments.enrolled_on <= cuts.cut_on
 ),
 
--- By what is known today of the days up to the one looked back on.
-quarters as (
+-- Quarters begin and end alike for all who enrolled on a day, and those that have ended are the first ones.
+ended as (
     select
-        enrolled.cut_on,
-        enrolled.subscriber_id,
-        count(*) filter (where quarters.quarter_until <= enrolled.next_day) as ended_count,
-        coalesce(
-            list(quarters.quarter order by quarters.quarter) filter (
-                where
-                    quarters.quarter_until <= enrolled.next_day
-                    and quarters.contact_count > 0
-            ),
-            cast([] as integer[])
-        ) as called_quarters,
-        coalesce(
-            bool_or(quarters.first_contact_at < {{ local_midnight('enrolled.next_day') }}) filter (
-                where quarters.quarter_until > enrolled.next_day
-            ),
-            false
-        ) as has_called_since
-    from enrolled
-    inner join {{ ref('int_quarters') }} as quarters
-        on enrolled.subscriber_id = quarters.subscriber_id and quarters.quarter_from <= enrolled.next_day
-    group by enrolled.cut_on, enrolled.subscriber_id
+        days.cut_on,
+        days.wave_id,
+        days.enrolled_on,
+        count(quarters.quarter) as ended_count
+    from (select distinct enrolled.cut_on, enrolled.wave_id, enrolled.enrolled_on, enrolled.next_day from enrolled) as days
+    left join (
+        select distinct
+            enrolments.wave_id,
+            enrolments.enrolled_on,
+            quarters.quarter,
+            quarters.quarter_until
+        from {{ ref('int_quarters') }} as quarters
+        inner join {{ ref('int_enrolments') }} as enrolments on quarters.subscriber_id = enrolments.subscriber_id
+    ) as quarters
+        on
+            days.wave_id = quarters.wave_id
+            and days.enrolled_on = quarters.enrolled_on
+            and quarters.quarter_until <= days.next_day
+    group by days.cut_on, days.wave_id, days.enrolled_on
+),
+
+-- By what is known today of the days up to the one looked back on.
+called as (
+    select
+        quarters.subscriber_id,
+        list_sort(list(quarters.quarter)) as called_quarters
+    from {{ ref('int_quarters') }} as quarters
+    where quarters.contact_count > 0
+    group by quarters.subscriber_id
 ),
 
 with_status as (
     select
         enrolled.*,
+        ended.ended_count,
         coalesce(
             exits.left_on <= enrolled.cut_on or steps.withdrawn_on <= enrolled.cut_on,
             false
         ) as has_left
     from enrolled
+    inner join ended
+        on
+            enrolled.cut_on = ended.cut_on
+            and enrolled.wave_id = ended.wave_id
+            and enrolled.enrolled_on = ended.enrolled_on
     left join {{ ref('int_exits') }} as exits on enrolled.subscriber_id = exits.subscriber_id
     left join {{ ref('int_enrolment_steps') }} as steps on enrolled.subscriber_id = steps.subscriber_id
 )
@@ -59,11 +73,21 @@ select
     members.cut_on,
     members.wave_id,
     members.enrolled_on,
-    cast(coalesce(quarters.ended_count, 0) as integer) as ended_count,
-    array_to_string(coalesce(quarters.called_quarters, cast([] as integer[])), ',') as called_quarters,
-    coalesce(quarters.has_called_since, false) as has_called_since,
+    cast(members.ended_count as integer) as ended_count,
+    coalesce(
+        array_to_string(
+            list_filter(called.called_quarters, lambda quarter: quarter <= members.ended_count), ','
+        ),
+        ''
+    ) as called_quarters,
+    coalesce(current_quarter.first_contact_at < {{ local_midnight('members.next_day') }}, false) as has_called_since,
     members.has_left,
     count(*) as member_count
 from with_status as members
-left join quarters on members.cut_on = quarters.cut_on and members.subscriber_id = quarters.subscriber_id
+left join called on members.subscriber_id = called.subscriber_id
+left join {{ ref('int_quarters') }} as current_quarter
+    on
+        members.subscriber_id = current_quarter.subscriber_id
+        and members.ended_count + 1 = current_quarter.quarter
+        and current_quarter.contact_count > 0
 group by all
