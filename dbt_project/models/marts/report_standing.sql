@@ -6,81 +6,64 @@ with cuts as (
     from (select unnest([0, 1, 2, 3]) as step) as steps
 ),
 
--- Quarters begin and end alike for all who enrolled on a day, and those that have ended are the first ones.
-days as (
-    select distinct
-        enrolments.wave_id,
-        enrolments.enrolled_on,
-        quarters.quarter,
-        quarters.quarter_until
-    from {{ ref('int_quarters') }} as quarters
-    inner join {{ ref('int_enrolments') }} as enrolments on quarters.subscriber_id = enrolments.subscriber_id
-),
-
-ended as (
+enrolled as (
     select
         cuts.cut_on,
-        days.wave_id,
-        days.enrolled_on,
-        count(*) filter (where days.quarter_until <= {{ add_days('cuts.cut_on', 1) }}) as ended_count
-    from days
-    inner join cuts on days.enrolled_on <= cuts.cut_on
-    group by cuts.cut_on, days.wave_id, days.enrolled_on
-),
-
-called as (
-    select
-        quarters.subscriber_id,
-        list({'quarter': quarters.quarter, 'first_contact_at': quarters.first_contact_at}) as calls
-    from {{ ref('int_quarters') }} as quarters
-    where quarters.contact_count > 0
-    group by quarters.subscriber_id
-),
-
-withdrawals as (
-    select
-        steps.subscriber_id,
-        steps.withdrawn_on
-    from {{ ref('int_enrolment_steps') }} as steps
-    where steps.withdrawn_on is not null
-),
-
--- Each subscriber once: only then as often as is looked back, which need not be remembered.
-lives as (
-    select
+        {{ add_days('cuts.cut_on', 1) }} as next_day,
+        enrolments.subscriber_id,
         enrolments.wave_id,
-        enrolments.enrolled_on,
-        least(exits.left_on, withdrawals.withdrawn_on) as left_on,
-        coalesce(called.calls, []) as calls
-    from {{ ref('int_enrolments') }} as enrolments
-    left join called on enrolments.subscriber_id = called.subscriber_id
-    left join {{ ref('int_exits') }} as exits on enrolments.subscriber_id = exits.subscriber_id
-    left join withdrawals on enrolments.subscriber_id = withdrawals.subscriber_id
-)
+        enrolments.enrolled_on
+    from cuts
+    inner join {{ ref('int_enrolments') }} as enrolments on enrolments.enrolled_on <= cuts.cut_on
+),
 
 -- By what is known today of the days up to the one looked back on.
+quarters as (
+    select
+        enrolled.cut_on,
+        enrolled.subscriber_id,
+        count(*) filter (where quarters.quarter_until <= enrolled.next_day) as ended_count,
+        coalesce(
+            list(quarters.quarter order by quarters.quarter) filter (
+                where
+                    quarters.quarter_until <= enrolled.next_day
+                    and quarters.contact_count > 0
+            ),
+            cast([] as integer[])
+        ) as called_quarters,
+        coalesce(
+            bool_or(quarters.first_contact_at < {{ local_midnight('enrolled.next_day') }}) filter (
+                where quarters.quarter_until > enrolled.next_day
+            ),
+            false
+        ) as has_called_since
+    from enrolled
+    inner join {{ ref('int_quarters') }} as quarters
+        on enrolled.subscriber_id = quarters.subscriber_id and quarters.quarter_from <= enrolled.next_day
+    group by enrolled.cut_on, enrolled.subscriber_id
+),
+
+with_status as (
+    select
+        enrolled.*,
+        coalesce(
+            exits.left_on <= enrolled.cut_on or steps.withdrawn_on <= enrolled.cut_on,
+            false
+        ) as has_left
+    from enrolled
+    left join {{ ref('int_exits') }} as exits on enrolled.subscriber_id = exits.subscriber_id
+    left join {{ ref('int_enrolment_steps') }} as steps on enrolled.subscriber_id = steps.subscriber_id
+)
+
 select
-    ended.cut_on,
-    lives.wave_id,
-    lives.enrolled_on,
-    cast(ended.ended_count as integer) as ended_count,
-    array_to_string(
-        list_sort(
-            list_transform(
-                list_filter(lives.calls, lambda call: call.quarter <= ended.ended_count), lambda call: call.quarter
-            )
-        ),
-        ','
-    ) as called_quarters,
-    len(
-        list_filter(
-            lives.calls,
-            lambda call: call.quarter = ended.ended_count + 1
-            and call.first_contact_at < {{ local_midnight(add_days('ended.cut_on', 1)) }}
-        )
-    ) > 0 as has_called_since,
-    coalesce(lives.left_on <= ended.cut_on, false) as has_left,
+    members.cut_on,
+    members.wave_id,
+    members.enrolled_on,
+    cast(coalesce(quarters.ended_count, 0) as integer) as ended_count,
+    array_to_string(coalesce(quarters.called_quarters, cast([] as integer[])), ',') as called_quarters,
+    coalesce(quarters.has_called_since, false) as has_called_since,
+    members.has_left,
     count(*) as member_count
-from lives
-inner join ended on lives.wave_id = ended.wave_id and lives.enrolled_on = ended.enrolled_on
+from with_status as members
+left join quarters on members.cut_on = quarters.cut_on and members.subscriber_id = quarters.subscriber_id
 group by all
