@@ -10,7 +10,7 @@ from flows.steps.report_facts import Facts
 
 INVITE_ON = date(2017, 7, 17)
 CLOSES_ON = date(2018, 10, 15)
-NOBODY = Facts(date(2018, 7, 16), *([] for _ in range(10)))
+NOBODY = Facts(date(2018, 7, 16), *([] for _ in range(11)))
 
 
 def member(arm="treatment", brand="o2", y=0, x=0, is_enrolled=False, ended=False):
@@ -69,9 +69,17 @@ def pilot(members, window_days=300, **changes) -> Facts:
         rows["standing"] = [
             {
                 "cut_on": cut_on, "wave_id": "w1", "enrolled_on": INVITE_ON + timedelta(days=10), "ended_count": ended,
-                "called_quarters": "", "has_called_since": False, "has_left": False, "member_count": enrolled,
+                "streak": ended, "has_called_since": False, "has_left": False, "member_count": enrolled,
             }
             for cut_on, ended in ((NOBODY.business_date, 3), (date(2018, 4, 16), 2))
+        ]  # fmt: skip
+        rows["ended_quarters"] = [
+            {
+                "cut_on": row["cut_on"], "wave_id": "w1", "quarter": quarter, "streak_before": quarter - 1,
+                "is_call_free": True, "quarter_count": enrolled,
+            }
+            for row in rows["standing"]
+            for quarter in range(1, row["ended_count"] + 1)
         ]  # fmt: skip
         rows["fell_due"] = [{"cut_on": date(2018, 4, 16), "wave_id": "w1", "period": 1, "due_mb": 300 * enrolled}]
     return replace(NOBODY, **rows)

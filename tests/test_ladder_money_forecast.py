@@ -1,5 +1,6 @@
 """What the ladder buys, what it comes to, and what will be owed."""
 
+import itertools
 from datetime import date, timedelta
 
 import numpy as np
@@ -94,17 +95,35 @@ def test_a_rollout_is_the_pilot_a_member_times_its_lines():
 # --- The forecast -------------------------------------------------------------------------------------------------
 
 
-def standing(enrolled_on, cut_on, done=0, called="", since=False, left=False, members=100):
-    return {
-        "wave_id": "w1", "cut_on": cut_on, "enrolled_on": enrolled_on, "ended_count": done, "called_quarters": called,
+def stands(enrolled_on, cut_on, done=0, called=(), since=False, left=False, members=100):
+    """A row of `report_standing`, and those of `report_ended_quarters` that say how it came to stand there."""
+    streaks = [0]
+    for quarter in range(1, done + 1):
+        streaks.append(0 if quarter in called else streaks[-1] + 1)
+    row = {
+        "wave_id": "w1", "cut_on": cut_on, "enrolled_on": enrolled_on, "ended_count": done, "streak": streaks[-1],
         "has_called_since": since, "has_left": left, "member_count": members,
     }  # fmt: skip
+    ended = [
+        {
+            "wave_id": "w1", "cut_on": cut_on, "quarter": quarter, "streak_before": before,
+            "is_call_free": streak > 0, "quarter_count": members,
+        }
+        for quarter, (before, streak) in enumerate(itertools.pairwise(streaks), 1)
+        if not left
+    ]  # fmt: skip
+    return row, ended
+
+
+def foreseen(*stood, quiet_before=0.7):
+    rows = [row for row, _ in stood]
+    return forecast(rows, [quarter for _, ended in stood for quarter in ended], PILOT, quiet_before)
 
 
 def test_what_has_ended_is_certain_but_for_lines_that_end():
     # The third quarter has just ended: three months of 300 MB are all that is to come.
     cut_on = date(2018, 4, 17)
-    first, *rest = forecast([standing(date(2017, 7, 18), cut_on, done=3)], PILOT, 0.7)
+    first, *rest = foreseen(stands(date(2017, 7, 18), cut_on, done=3))
     assert first.first_on == date(2018, 4, 18)
     assert first.last_on == date(2018, 7, 17)
     assert 0.93 * 900 * 100 < first.mb <= 900 * 100
@@ -113,8 +132,8 @@ def test_what_has_ended_is_certain_but_for_lines_that_end():
 
 def test_who_has_called_in_the_quarter_earns_nothing_by_it():
     cut_on = date(2017, 10, 1)
-    called = forecast([standing(date(2017, 7, 18), cut_on, since=True)], PILOT, 0.7)
-    silent = forecast([standing(date(2017, 7, 18), cut_on)], PILOT, 0.7)
+    called = foreseen(stands(date(2017, 7, 18), cut_on, since=True))
+    silent = foreseen(stands(date(2017, 7, 18), cut_on))
     # The first quarter would be rewarded in the next three months.
     assert called[0].mb == 0
     assert silent[0].mb > 0.8 * 100 * 300 * 0.8
@@ -122,17 +141,17 @@ def test_who_has_called_in_the_quarter_earns_nothing_by_it():
 
 
 def test_who_has_left_is_owed_nothing():
-    rows = [standing(date(2017, 7, 18), date(2018, 4, 17), done=3, left=True)]
-    assert sum(period.mb for period in forecast(rows, PILOT, 0.7)) == 0
+    left = stands(date(2017, 7, 18), date(2018, 4, 17), done=3, left=True)
+    assert sum(period.mb for period in foreseen(left)) == 0
 
 
 def test_nobody_is_owed_nothing():
-    assert forecast([], PILOT, 0.7) == []
+    assert foreseen() == []
 
 
 def test_the_same_rows_give_the_same_forecast():
-    rows = [standing(date(2017, 7, 18), date(2018, 1, 1), done=1)]
-    assert forecast(rows, PILOT, 0.7) == forecast(rows, PILOT, 0.7)
+    one = stands(date(2017, 7, 18), date(2018, 1, 1), done=1)
+    assert foreseen(one) == foreseen(one)
 
 
 def test_months_clamp_as_the_contract_says():
@@ -156,8 +175,8 @@ def life(rng, enrolled_on, cut_on, is_quiet):
             due_on = plus_months(enrolled_on, 3 * quarter + month) + timedelta(days=1)
             if cut_on < due_on <= plus_months(cut_on, 3) and streak:
                 owed += 100 * streak
-    known = ",".join(str(quarter) for quarter in called if quarter <= done)
-    return standing(enrolled_on, cut_on, done, known, since, members=1), owed
+    known = [quarter for quarter in called if quarter <= done]
+    return stands(enrolled_on, cut_on, done, known, since, members=1), owed
 
 
 def test_the_forecast_covers_what_comes_in_worlds_of_the_demos_kind():
@@ -170,7 +189,7 @@ def test_the_forecast_covers_what_comes_in_worlds_of_the_demos_kind():
             )
             for _ in range(300)
         ]
-        first = forecast([row for row, _ in lives], PILOT, 0.6)[0]
+        first = foreseen(*(stood for stood, _ in lives), quiet_before=0.6)[0]
         actual = sum(owed for _, owed in lives)
         covered += first.low <= actual <= first.high
         errors.append(first.mb / actual - 1)

@@ -21,6 +21,20 @@
     )
 {%- endmacro %}
 
+{# The same up to the quarter before. #}
+{% macro streak_before(quarter, has_contact, lives) -%}
+    cast(
+        {{ quarter }} - 1 - coalesce(
+            max(case when {{ has_contact }} then {{ quarter }} end) over (
+                partition by {{ lives }}
+                order by {{ quarter }}
+                rows between unbounded preceding and 1 preceding
+            ),
+            0
+        ) as integer
+    )
+{%- endmacro %}
+
 {# A join with the tier that a streak earns: the greatest one that it reaches. An asof join would sort the quarters. #}
 {% macro left_join_tiers(quarters) -%}
     left join (

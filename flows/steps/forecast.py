@@ -62,27 +62,26 @@ def plus_months(day: date, months: int) -> date:
     return day + relativedelta(months=months)
 
 
-def _called(row: Mapping[str, Any]) -> set[int]:
-    return {int(quarter) for quarter in row["called_quarters"].split(",") if quarter}
-
-
-def learn(rows: Sequence[Mapping[str, Any]], quiet_before: float, rng: np.random.Generator) -> Chances:
+def learn(
+    rows: Sequence[Mapping[str, Any]],
+    ended_quarters: Iterable[Mapping[str, Any]],
+    quiet_before: float,
+    rng: np.random.Generator,
+) -> Chances:
     """The chances by what had happened up to the day looked back on. `quiet_before`: the share that did not call in
     the 90 days before the invitation."""
-    free = {"first": 0, "after_free": 0, "after_call": 0}
-    ended = dict(free)
+    ended = {"first": 0, "after_free": 0, "after_call": 0}
+    free = dict(ended)
+    for row in ended_quarters:
+        kind = "first" if row["quarter"] == 1 else "after_free" if row["streak_before"] > 0 else "after_call"
+        ended[kind] += row["quarter_count"]
+        free[kind] += row["quarter_count"] * row["is_call_free"]
     left = months = 0.0
     for row in rows:
         since = (row["cut_on"] - row["enrolled_on"]).days / DAYS_IN_A_YEAR * MONTHS_IN_A_YEAR
         months += since * row["member_count"]
         if row["has_left"]:
             left += row["member_count"]
-            continue
-        called = _called(row)
-        for quarter in range(1, row["ended_count"] + 1):
-            kind = "first" if quarter == 1 else "after_call" if quarter - 1 in called else "after_free"
-            ended[kind] += row["member_count"]
-            free[kind] += row["member_count"] * (quarter not in called)
     prior = PRIOR_WEIGHT * min(max(quiet_before, 0.01), 0.99)
     chances = {
         kind: rng.beta(free[kind] + prior, ended[kind] - free[kind] + PRIOR_WEIGHT - prior, DRAWS) for kind in free
@@ -91,24 +90,33 @@ def learn(rows: Sequence[Mapping[str, Any]], quiet_before: float, rng: np.random
 
 
 def forecast(
-    rows: Iterable[Mapping[str, Any]], ladders: Mapping[str, Ladder], quiet_before: float, periods: int = 4
+    rows: Iterable[Mapping[str, Any]],
+    ended_quarters: Iterable[Mapping[str, Any]],
+    ladders: Mapping[str, Ladder],
+    quiet_before: float,
+    periods: int = 4,
 ) -> list[Period]:
     """The loyalty volume that falls due in each of the next periods, with 95 % intervals.
 
-    `rows` are those of `report_standing` for one day; `ladders` by wave. The same rows give the same figures.
+    `rows` and `ended_quarters` are those of `report_standing` and `report_ended_quarters` for one day; `ladders` by
+    wave. The same rows give the same figures.
     """
     rows = [row for row in rows if row["wave_id"] in ladders]
     if not rows:
         return []
     rng = np.random.default_rng(1)
     cut_on = rows[0]["cut_on"]
-    chances = learn(rows, quiet_before, rng)
+    chances = learn(rows, [row for row in ended_quarters if row["wave_id"] in ladders], quiet_before, rng)
     ends = [plus_months(cut_on, 3 * number) for number in range(periods + 1)]
     mean, variance = np.zeros((periods, DRAWS)), np.zeros((periods, DRAWS))
-    for (wave_id, enrolled_on, done, streak, has_called), count in _standing(rows).items():
+    for row in rows:
+        if row["has_left"]:
+            continue
+        count = row["member_count"]
         for period, once, squared in _to_come(
-            ladders[wave_id], chances, cut_on, ends, enrolled_on, done, streak, has_called
-        ):
+            ladders[row["wave_id"]], chances, cut_on, ends,
+            row["enrolled_on"], row["ended_count"], row["streak"], row["has_called_since"],
+        ):  # fmt: skip
             mean[period] += count * once
             variance[period] += count * np.maximum(squared - once**2, 0)
     drawn = np.maximum(mean + np.sqrt(variance) * rng.standard_normal((periods, DRAWS)), 0)
@@ -120,19 +128,6 @@ def forecast(
         )
         for number in range(periods)
     ]  # fmt: skip
-
-
-def _standing(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, date, int, int, bool], int]:
-    """How many of those who stay stand alike: wave, day of enrolment, ended quarters, streak, a contact since."""
-    found: dict[tuple[str, date, int, int, bool], int] = {}
-    for row in rows:
-        if row["has_left"]:
-            continue
-        done = row["ended_count"]
-        streak = done - max((quarter for quarter in _called(row) if quarter <= done), default=0)
-        key = (row["wave_id"], row["enrolled_on"], done, streak, row["has_called_since"])
-        found[key] = found.get(key, 0) + row["member_count"]
-    return found
 
 
 def _to_come(ladder, chances, cut_on, ends, enrolled_on, done, streak, has_called):

@@ -53,7 +53,7 @@ _QUARTERS = """
     group by all
     order by all
 """
-_NEEDED = ("kpi_waves", "kpi_moments", "report_waves", "report_cells", "report_standing")
+_NEEDED = ("kpi_waves", "kpi_moments", "report_waves", "report_cells", "report_standing", "report_ended_quarters")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Facts:
     quarters: Rows
     volumes: Rows
     standing: Rows
+    ended_quarters: Rows
     fell_due: Rows
 
     def of_wave(self, wave_id: str, table: str) -> Rows:
@@ -112,5 +113,6 @@ def read_facts(marts: Path) -> Facts:
             quarters=rows(connection, _QUARTERS),
             volumes=rows(connection, _VOLUMES),
             standing=rows(connection, "select * from report_standing order by all"),
+            ended_quarters=rows(connection, "select * from report_ended_quarters order by all"),
             fell_due=rows(connection, _FELL_DUE),
         )

@@ -230,8 +230,9 @@ def what_is_owed(wave: dict[str, Any], facts: Facts, arms: dict[str, dict[str, A
     terms = {
         wave_id: Ladder([int(mb) for mb in wave["mb_by_streak"].split(",")], wave["quarters"], wave["settlement_days"])
     }
+    ended = facts.of_wave(wave_id, "ended_quarters")
     by_cut: dict[date, list[Period]] = {
-        cut_on: forecast([row for row in standing if row["cut_on"] == cut_on], terms, quiet)
+        cut_on: forecast(_of_day(standing, cut_on), _of_day(ended, cut_on), terms, quiet)
         for cut_on in sorted({row["cut_on"] for row in standing})
     }
     now = by_cut.pop(facts.business_date, [])
@@ -254,6 +255,10 @@ def what_is_owed(wave: dict[str, Any], facts: Facts, arms: dict[str, dict[str, A
     back = _back_test(by_cut, facts.of_wave(wave_id, "fell_due"))
     parts.append(back or Text("There is no past quarter yet on which the forecast could prove itself."))
     return Section(question, answer, parts)
+
+
+def _of_day(rows: Rows, cut_on: date) -> Rows:
+    return [row for row in rows if row["cut_on"] == cut_on]
 
 
 def _still_enrolling(wave: Mapping[str, Any], day: date) -> bool:

@@ -20,6 +20,7 @@ quarters as (
         numbered.enrolled_at,
         numbered.enrolled_on,
         numbered.settlement_days,
+        numbered.quarter = numbered.quarters as is_last,
         {{ add_months('numbered.enrolled_on', '3 * (numbered.quarter - 1)') }} as quarter_from,
         {{ add_months('numbered.enrolled_on', '3 * numbered.quarter') }} as quarter_until
     from numbered
@@ -46,7 +47,9 @@ select
     quarters.wave_id,
     quarters.terms_id,
     quarters.quarter,
+    quarters.is_last,
     quarters.enrolled_at,
+    quarters.enrolled_on,
     quarters.quarter_from,
     quarters.quarter_until,
     {{ reward_from('quarters.enrolled_on', 'quarters.quarter', '1', 'quarters.settlement_days') }} as rewarded_from,
@@ -59,7 +62,9 @@ select
     coalesce(counted.contact_count, 0) as contact_count,
     counted.first_contact_at,
     counted.contact_count is null as is_call_free,
-    {{ streak('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }} as streak
+    {{ streak('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }} as streak,
+    {{ streak_before('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }}
+        as streak_before
 from quarters
 left join counted
     on quarters.subscriber_id = counted.subscriber_id and quarters.quarter = counted.quarter

@@ -1,0 +1,10 @@
+{# The days that a forecast is tried on: the business date, and 3, 6 and 9 months before. #}
+{% macro days_looked_back_on() %}
+select
+    days.cut_on,
+    {{ add_days('days.cut_on', 1) }} as next_day
+from (
+    select {{ add_months(business_date(), '-3 * steps.step') }} as cut_on
+    from (select unnest([0, 1, 2, 3]) as step) as steps
+) as days
+{% endmacro %}
