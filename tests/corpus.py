@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from test_landing import SOUND, csv_of, parquet_of
+from landing_home import SOUND, csv_of, parquet_of
 
 CALL = SOUND["calls"]
 HEADER = ",".join(CALL)

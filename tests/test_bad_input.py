@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from corpus import CASES, NAMES, TEN, Case
 from flows.steps import gates
-from test_landing import DAY, Home, name_of
+from landing_home import DAY, Home, name_of
 
 FIRST = date(2018, 1, 1)
 LAST = FIRST + timedelta(days=len(CASES))

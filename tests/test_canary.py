@@ -15,7 +15,7 @@ import pytest
 from flows.settings import PROJECT, Settings
 from flows.steps.feeds import FEEDS
 from flows.steps.warehouse import connect
-from test_landing import SOUND, csv_of
+from landing_home import SOUND, csv_of
 
 NUMBER, ADDRESS, TEXT = "+4917655987654", "vogel.person@example.org", "KANARIE von Vogel"
 CANARIES = re.compile(rb"917655987654|vogel\.person|KANARIE", re.IGNORECASE)

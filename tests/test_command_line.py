@@ -22,7 +22,7 @@ from flows.steps import gates, report_page
 from flows.steps.home import lock
 from flows.steps.run import run_day
 from flows.steps.start import backfill_dates, today
-from test_landing import DAY, Home, calls, held_calls, name_of
+from landing_home import DAY, Home, calls, held_calls, name_of
 from test_policy import SOUND, written
 
 HEADERS = {

@@ -7,7 +7,7 @@ import pytest
 from flows.errors import WrongUsage
 from flows.steps import gates, ledger, operator
 from flows.steps.warehouse import connect, rows
-from test_landing import DAY, Home, calls, held_calls, name_of
+from landing_home import DAY, Home, calls, held_calls, name_of
 
 TODAY = date(2017, 9, 1)
 

@@ -12,7 +12,8 @@ from flows.steps import extracts, plain_rows, raw_tables, staging
 from flows.steps.feeds import FEEDS, Feed, parse_name
 from flows.steps.plain_rows import Calendar
 from flows.steps.staging import Candidate, Stage
-from test_landing import EMPTIED, LOADED, MISTAKES, SOUND, csv_of, name_of
+from landing_home import SOUND, csv_of, name_of
+from test_landing_rows import EMPTIED, LOADED, MISTAKES
 
 DAY = date(2017, 8, 25)
 # Values that were thought of, by feed and column.
