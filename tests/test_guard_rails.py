@@ -86,11 +86,53 @@ def change_the_batch(home: Home, change: str) -> None:
         connection.execute(f"update posting.grants_due set {change}")
 
 
-def test_a_grant_of_nobody_enrolled_is_not_posted_and_nothing_with_it(home):
-    change_the_batch(home, "subscriber_id = 'nobody', grant_id = 'nobody.W.1'")
+MUST_NEVER_BE = {
+    "1 members are drawn twice": """
+        insert into posting.members_due by name
+        select subscriber_id, wave_id, arm, draw_rank + 1 as draw_rank from ledger.members limit 1
+    """,
+    "1 ranks of a draw are given twice": """
+        insert into posting.draws_due values ('late', 't', date '2017-07-10', date '2017-07-03', 2);
+        insert into posting.members_due (subscriber_id, wave_id, arm, draw_rank)
+        values ('x', 'late', 'treatment', 1), ('y', 'late', 'control', 1)
+    """,
+    "1 members are of no draw": """
+        insert into posting.members_due (subscriber_id, wave_id, arm, draw_rank) values ('x', 'nowhere', 'control', 1)
+    """,
+    "1 subscribers are enrolled twice": "insert into posting.enrolments_due from posting.enrolments_due",
+    "1 enrolments are of no member": "update posting.enrolments_due set subscriber_id = 'nobody'",
+    "1 grants are there twice": "insert into posting.grants_due from posting.grants_due",
+    "1 grants are of nobody who is enrolled": """
+        update posting.grants_due set subscriber_id = 'nobody', grant_id = 'nobody.W.1'
+    """,
+}
+
+
+def test_all_that_must_never_be_is_tried():
+    assert {told.partition(" ")[2] for told in MUST_NEVER_BE} == set(ledger._NEVER)
+
+
+@pytest.mark.parametrize("told", MUST_NEVER_BE)
+def test_what_must_never_be_is_not_posted_and_nothing_with_it(home, told):
+    with connect(home.settings.warehouse, ledger=home.settings.ledger) as connection:
+        connection.execute(MUST_NEVER_BE[told])
     before = register(home)
-    with pytest.raises(CallfreeError, match="1 grants are of nobody who is enrolled"):
+    with pytest.raises(CallfreeError, match=rf"^{told}\. Nothing was posted\.$"):
         ledger.post(home.settings, ENROLLED, policy.load(home.settings.policy))
+    assert register(home) == before
+
+
+def test_what_was_granted_before_is_not_granted_again(home):
+    terms = policy.load(home.settings.policy)
+    ledger.post(home.settings, ENROLLED, terms)
+    before = register(home)
+    with connect(home.settings.warehouse) as connection:
+        connection.execute("delete from posting.enrolments_due")
+        connection.execute(
+            "update posting.batch_due set sequence = sequence + 1, batch_no = batch_no + 1, file_name = 'another'"
+        )
+    with pytest.raises(CallfreeError, match="1 grants are there twice"):
+        ledger.post(home.settings, ENROLLED, terms)
     assert register(home) == before
 
 

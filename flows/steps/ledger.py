@@ -65,19 +65,20 @@ create table if not exists draws (
     drawn_in_run_on date not null,
     eligible_count bigint not null check (eligible_count > 0)
 );
+-- Members, enrolments and grants have no keys: each would be an index of millions of rows, in memory whole. That each
+-- is there once, and of somebody, is asked by the transaction that posts them (`_NEVER`).
 create table if not exists members (
-    subscriber_id varchar primary key,
-    wave_id varchar not null references draws (wave_id),
+    subscriber_id varchar not null,
+    wave_id varchar not null,
     arm varchar not null check (arm in ('treatment', 'control')),
     draw_rank bigint not null check (draw_rank >= 1),
     -- Empty for those whom the invitation file does not name.
     invitation_email varchar,
-    unique (wave_id, draw_rank),
     check (arm = 'treatment' or invitation_email is null)
 );
 create table if not exists enrolments (
-    subscriber_id varchar primary key references members (subscriber_id),
-    wave_id varchar not null references draws (wave_id),
+    subscriber_id varchar not null,
+    wave_id varchar not null,
     enrolled_at timestamp not null,
     enrolled_on date not null,
     recorded_in_run_on date not null
@@ -94,8 +95,7 @@ create table if not exists batches (
     unique (business_date, batch_no)
 );
 create table if not exists grants (
-    grant_id varchar primary key,
-    -- No foreign keys: each is an index over all grants, held in memory whole. The posting sees to it (`_post_batch`).
+    grant_id varchar not null,
     sequence integer not null,
     subscriber_id varchar not null,
     msisdn varchar not null,
@@ -356,8 +356,8 @@ class Posting:
 def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
     """Post what the run derived: draws, enrolments, grants and the file's record, in one transaction.
 
-    The ledger's keys stand behind it: a grant cannot be posted twice, a file cannot skip a number. Raises CallfreeError
-    for a grant of somebody who is not enrolled.
+    Before it is committed it asks for what must never be: the same grant twice, a grant of nobody. Raises
+    CallfreeError where it finds any.
     """
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
         derived_for = connection.execute("select business_date from raw.run").fetchone()[0]
@@ -368,6 +368,7 @@ def post(settings: Settings, business_date: date, policy: Policy) -> Posting:
             batch = _post_batch(connection)
             _post_policy(connection, policy, business_date)
             _post_run(connection, policy, business_date)
+            _require_never(connection)
         return Posting(
             business_date=business_date,
             drawn_waves=waves,
@@ -404,11 +405,57 @@ def _post_register(connection: Connection) -> tuple[int, tuple[str, ...]]:
     return count, tuple(wave_id for (wave_id,) in waves)
 
 
-_GRANTS_OF_NOBODY = """
-select count(*)
-from posting.grants_due as due
-anti join ledger.enrolments as enrolments on due.subscriber_id = enrolments.subscriber_id
-"""
+# What the ledger must never hold. Asked of what was posted just now, against all that was posted before.
+_NEVER = {
+    "members are drawn twice": """
+        select members.subscriber_id
+        from ledger.members as members
+        semi join posting.members_due as due on members.subscriber_id = due.subscriber_id
+        group by members.subscriber_id
+        having count(*) > 1
+    """,
+    "ranks of a draw are given twice": """
+        select members.wave_id, members.draw_rank
+        from ledger.members as members
+        semi join posting.draws_due as due on members.wave_id = due.wave_id
+        group by members.wave_id, members.draw_rank
+        having count(*) > 1
+    """,
+    "members are of no draw": """
+        from posting.members_due as due
+        anti join ledger.draws as draws on due.wave_id = draws.wave_id
+    """,
+    "subscribers are enrolled twice": """
+        select enrolments.subscriber_id
+        from ledger.enrolments as enrolments
+        semi join posting.enrolments_due as due on enrolments.subscriber_id = due.subscriber_id
+        group by enrolments.subscriber_id
+        having count(*) > 1
+    """,
+    "enrolments are of no member": """
+        from posting.enrolments_due as due
+        anti join ledger.members as members
+            on due.subscriber_id = members.subscriber_id and due.wave_id = members.wave_id
+    """,
+    "grants are there twice": """
+        select grants.grant_id
+        from ledger.grants as grants
+        semi join posting.grants_due as due on grants.grant_id = due.grant_id
+        group by grants.grant_id
+        having count(*) > 1
+    """,
+    "grants are of nobody who is enrolled": """
+        from posting.grants_due as due
+        anti join ledger.enrolments as enrolments on due.subscriber_id = enrolments.subscriber_id
+    """,
+}
+
+
+def _require_never(connection: Connection) -> None:
+    for what, found in _NEVER.items():
+        (count,) = connection.execute(f"select count(*) from ({found})").fetchone()
+        if count:
+            raise CallfreeError(f"{count} {what}. Nothing was posted.")
 
 
 def _post_batch(connection: Connection) -> dict | None:
@@ -416,9 +463,6 @@ def _post_batch(connection: Connection) -> dict | None:
     if not found:
         return None
     batch = found[0]
-    (count,) = connection.execute(_GRANTS_OF_NOBODY).fetchone()
-    if count:
-        raise CallfreeError(f"{count} grants are of nobody who is enrolled. Nothing was posted.")
     previous = connection.execute(
         "select sha256 from ledger.batches where sequence = ?", [batch["sequence"] - 1]
     ).fetchone()

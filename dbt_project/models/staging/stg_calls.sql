@@ -25,30 +25,6 @@ records as not materialized (
     where calls.started_on <= {{ business_date() }}
 ),
 
--- Most calls have one record, and need not be sorted. A hash that two ids share only sorts some of these in vain.
-repeated as (
-    select hash(records.call_id) as call_hash
-    from records
-    group by hash(records.call_id)
-    having count(*) > 1
-),
+{{ one_of_each('call_id', 'records.record_version desc, records.business_date desc, records.record_no desc') }}
 
-once as (
-    select records.*
-    from records
-    anti join repeated on hash(records.call_id) = repeated.call_hash
-),
-
-latest as (
-    select records.*
-    from records
-    semi join repeated on hash(records.call_id) = repeated.call_hash
-    qualify row_number() over (
-        partition by records.call_id
-        order by records.record_version desc, records.business_date desc, records.record_no desc
-    ) = 1
-)
-
-select * exclude (record_no, business_date) from once
-union all
-select * exclude (record_no, business_date) from latest
+select * exclude (record_no, business_date) from one_of_each
