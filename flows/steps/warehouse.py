@@ -39,10 +39,11 @@ def connect(path: Path, ledger: Path | None = None, read_only: bool = False) -> 
             + _WAYS_OUT.get(path.name, "")
         ) from error
     try:
-        connection.execute("set TimeZone = 'UTC'")
         # It would draw a bar over what the command says.
         connection.execute("set enable_progress_bar = false")
-        _confine(connection, path.absolute().parent)
+        # What is held open has been prepared.
+        if not (is_in_another or path in _attached.values()):
+            _prepare(connection, path.absolute().parent)
         if is_in_another:
             connection.execute("use ledger")
         elif ledger is not None:
@@ -109,8 +110,9 @@ def attach(connection: Connection, path: Path, alias: str, read_only: bool = Fal
     connection.execute(f"attach if not exists ? as {alias} {'(read_only)' if read_only else ''}", [str(path)])
 
 
-def _confine(connection: Connection, folder: Path) -> None:
-    """No SQL gets at a file outside the folder, nor at the network. It lasts until the database is closed."""
+def _prepare(connection: Connection, folder: Path) -> None:
+    """Set what lasts until the database is closed: no SQL gets at a file outside the folder, nor at the network."""
+    connection.execute("set global TimeZone = 'UTC'")
     (is_open,) = connection.execute("select current_setting('enable_external_access')").fetchone()
     if is_open:
         connection.execute("set allowed_directories = ?", [[str(folder)]])
@@ -174,10 +176,11 @@ def read_through(path: Path) -> dict[str, tuple[int, str]]:
             "select schema_name, table_name from duckdb_tables()"
             " where database_name = current_database() and not internal order by all"
         ).fetchall()
-        found = {}
-        for schema, table in tables:
-            count, checksum = connection.execute(
-                f'select count(*), coalesce(bit_xor(hash(rows_of)), 0) from "{schema}"."{table}" as rows_of'
-            ).fetchone()
-            found[f"{schema}.{table}"] = (count, str(checksum))
-        return found
+        # One question for all: each has its price, however small the table.
+        checksums = " union all ".join(
+            f"select '{schema}.{table}', count(*), coalesce(bit_xor(hash(rows_of)), 0)"
+            f' from "{schema}"."{table}" as rows_of'
+            for schema, table in tables
+        )
+        found = connection.execute(checksums).fetchall() if tables else []
+        return {name: (count, str(checksum)) for name, count, checksum in found}
