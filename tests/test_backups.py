@@ -20,7 +20,7 @@ from faults import assert_same, dice, standing
 from flows import cli
 from flows.errors import CallfreeError, WrongUsage
 from flows.settings import Settings
-from flows.steps import backups, crash_points, gates, ledger, ledger_growth, operator, restoring
+from flows.steps import backups, crash_points, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
 from flows.steps.run import rebuild, run_day
 from flows.steps.warehouse import closed, held_open
@@ -38,8 +38,7 @@ def after_three_runs(tmp_path_factory):
 
 
 @pytest.fixture
-def home(after_three_runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(gates, "require_landing", lambda *_: None)
+def home(after_three_runs, tmp_path, no_gates):
     shutil.copytree(after_three_runs, tmp_path / "home", dirs_exist_ok=True)
     return BookHome(tmp_path / "home")
 

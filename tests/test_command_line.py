@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from flows import cli, unwatched
 from flows.errors import CallfreeError, GateFailed, WrongUsage
 from flows.settings import PROJECT, Settings
-from flows.steps import gates, report_page
+from flows.steps import report_page
 from flows.steps.home import lock
 from flows.steps.run import run_day
 from flows.steps.start import backfill_dates, today
@@ -44,11 +44,10 @@ class CommandLine:
 
 
 @pytest.fixture
-def callfree(tmp_path, monkeypatch):
+def callfree(tmp_path, monkeypatch, no_gates):
     # What the entry point does to its process is not for the process of the tests.
     monkeypatch.setattr(cli, "atexit", SimpleNamespace(register=lambda _: None))
     monkeypatch.setattr(cli.os, "umask", lambda _: None)
-    monkeypatch.setattr(gates, "require_landing", lambda *_: None)
     return CommandLine(tmp_path / "home")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
-from flows.steps import ledger, policy, raw_tables, transform
+from flows.steps import ledger, policy, raw_tables, report_facts, transform
 from flows.steps.derivation import derive
 from flows.steps.feeds import FEEDS, parse_name
 from flows.steps.staging import Candidate, Stage
@@ -343,6 +343,8 @@ def test_every_model_has_an_owner_and_every_consumer_is_named(manifest):
     exposures = {exposure["name"]: exposure for exposure in manifest["exposures"].values()}
     assert {"grant_file", "invitation_file", "kpi_file", "pilot_report"} <= exposures.keys()
     assert [name for name, exposure in exposures.items() if not exposure["depends_on"]["nodes"]] == []
+    read = {name.split(".")[-1] for name in exposures["pilot_report"]["depends_on"]["nodes"]}
+    assert set(report_facts._NEEDED) <= read
 
 
 def test_every_state_is_told_in_words(manifest, derived, built):

@@ -92,15 +92,14 @@ MUST_NEVER_BE = {
         select subscriber_id, wave_id, arm, draw_rank + 1 as draw_rank from ledger.members limit 1
     """,
     "1 ranks of a draw are given twice": """
-        insert into posting.draws_due values ('late', 't', date '2017-07-10', date '2017-07-03', 2);
-        insert into posting.members_due (subscriber_id, wave_id, arm, draw_rank)
-        values ('x', 'late', 'treatment', 1), ('y', 'late', 'control', 1)
+        insert into posting.members_due by name
+        select 'x' as subscriber_id, wave_id, arm, draw_rank from ledger.members limit 1
     """,
     "1 members are of no draw": """
         insert into posting.members_due (subscriber_id, wave_id, arm, draw_rank) values ('x', 'nowhere', 'control', 1)
     """,
     "1 subscribers are enrolled twice": "insert into posting.enrolments_due from posting.enrolments_due",
-    "1 enrolments are of no member": "update posting.enrolments_due set subscriber_id = 'nobody'",
+    "1 enrolments are of no member": "update posting.enrolments_due set wave_id = 'another'",
     "1 grants are there twice": "insert into posting.grants_due from posting.grants_due",
     "1 grants are of nobody who is enrolled": """
         update posting.grants_due set subscriber_id = 'nobody', grant_id = 'nobody.W.1'
@@ -122,16 +121,20 @@ def test_what_must_never_be_is_not_posted_and_nothing_with_it(home, told):
     assert register(home) == before
 
 
-def test_what_was_granted_before_is_not_granted_again(home):
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [("enrolments", "1 grants are there twice"), ("grants", "1 subscribers are enrolled twice")],
+)
+def test_what_was_posted_before_is_not_posted_again(home, other, told):
     terms = policy.load(home.settings.policy)
     ledger.post(home.settings, ENROLLED, terms)
     before = register(home)
     with connect(home.settings.warehouse) as connection:
-        connection.execute("delete from posting.enrolments_due")
+        connection.execute(f"delete from posting.{other}_due")
         connection.execute(
             "update posting.batch_due set sequence = sequence + 1, batch_no = batch_no + 1, file_name = 'another'"
         )
-    with pytest.raises(CallfreeError, match="1 grants are there twice"):
+    with pytest.raises(CallfreeError, match=told):
         ledger.post(home.settings, ENROLLED, terms)
     assert register(home) == before
 

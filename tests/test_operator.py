@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from flows.errors import WrongUsage
-from flows.steps import gates, ledger, operator
+from flows.steps import ledger, operator
 from flows.steps.warehouse import connect, rows
 from landing_home import DAY, Home, calls, held_calls, name_of
 
@@ -13,8 +13,7 @@ TODAY = date(2017, 9, 1)
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(gates, "require_landing", lambda *_: None)
+def home(tmp_path, no_gates):
     return Home(tmp_path)
 
 

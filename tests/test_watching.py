@@ -127,6 +127,23 @@ def a_batch_that_does_not_sum_up(settings, monkeypatch):
     with_a_batch(settings, lines=3)
 
 
+def a_member_drawn_twice(settings, monkeypatch):
+    with ledger.open_ledger(settings) as connection:
+        connection.execute(
+            "insert into members values ('anna', 'w', 'control', 1, null), ('anna', 'w', 'control', 2, null)"
+        )
+    settings.ledger.chmod(0o600)
+
+
+def a_grant_of_no_batch(settings, monkeypatch):
+    with ledger.open_ledger(settings) as connection:
+        connection.execute(
+            "insert into grants values"
+            " ('a.W.1', 7, 'a', '1', 'welcome', 0, 0, 1, 600, '2017-08-26', '2017-09-26', 'w', 't')"
+        )
+    settings.ledger.chmod(0o600)
+
+
 def a_run_broken_off(settings, monkeypatch):
     settings.claimed.mkdir()
 
@@ -159,6 +176,8 @@ def a_clock_gone_back(settings, monkeypatch):
         (a_lost_ledger, "ledger", "restore it before you run"),
         (a_gap_in_the_sequence, "ledger", "1 files are missing from its sequence; restore it"),
         (a_batch_that_does_not_sum_up, "ledger", "1 files do not sum up to their grants; restore it"),
+        (a_member_drawn_twice, "ledger", "1 members are there twice; restore it"),
+        (a_grant_of_no_batch, "ledger", "1 files do not sum up to their grants; restore it"),
         (a_run_broken_off, "outbox", "callfree run finishes what it left"),
         (no_copy, "backup", "no copy of the ledger in"),
         (a_damaged_copy, "backup", "callfree backup takes another"),

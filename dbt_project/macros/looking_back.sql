@@ -1,4 +1,5 @@
-{# The days that a forecast is tried on: the business date, and 3, 6 and 9 months before. #}
+{# The days that a forecast is made on: the business date, and to try it 3, 6 and 9 months before. A quarter has ended by
+   one of them when it ends before the next day. #}
 {% macro days_looked_back_on() %}
 select
     days.cut_on,

@@ -1,4 +1,5 @@
 {# CTEs that end with `one_of_each`: of the rows of the CTE `records` that share an id the first by an order.
+   It reads them three times, which costs less than to write their many columns down: let them be `not materialized`.
    Most ids have one record, and need not be sorted. A hash that two ids share only sorts some of these in vain. #}
 {% macro one_of_each(id, order) %}
 repeated as (

@@ -57,6 +57,25 @@ standing as (
     from {{ ref('report_standing') }} as standing
     where standing.cut_on = (select max(run.business_date) from {{ ref('int_run') }} as run)
     group by standing.wave_id
+),
+
+ended as (
+    select
+        standing.cut_on,
+        standing.wave_id,
+        sum(standing.member_count * standing.ended_count) as quarter_count
+    from {{ ref('report_standing') }} as standing
+    where not standing.has_left and standing.ended_count > 0
+    group by standing.cut_on, standing.wave_id
+),
+
+ended_quarters as (
+    select
+        ended.cut_on,
+        ended.wave_id,
+        sum(ended.quarter_count) as quarter_count
+    from {{ ref('report_ended_quarters') }} as ended
+    group by ended.cut_on, ended.wave_id
 )
 
 select 'a drawn wave is there once' as broken_rule
@@ -115,3 +134,10 @@ select 'each enrolled subscriber stands somewhere' as broken_rule
 from standing
 left join moments on standing.wave_id = moments.wave_id and moments.arm = 'treatment'
 where standing.enrolled_count is distinct from moments.enrolled_count
+
+union all
+
+select 'whoever has not left has ended as many quarters as it stands behind' as broken_rule
+from ended
+full join ended_quarters on ended.cut_on = ended_quarters.cut_on and ended.wave_id = ended_quarters.wave_id
+where ended.quarter_count is distinct from ended_quarters.quarter_count

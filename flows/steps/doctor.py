@@ -169,7 +169,11 @@ def _ledger(settings: Settings) -> Finding:
 
 
 def _unsound(connection: Connection) -> str | None:
-    """What the ledger's own keys cannot say: batches without a gap, that count and sum their grants."""
+    """What no key of the ledger says: nothing is there twice, and batches without a gap count and sum their grants."""
+    for table, key in (("members", "subscriber_id"), ("enrolments", "subscriber_id"), ("grants", "grant_id")):
+        (repeats,) = connection.execute(f"select count(*) - count(distinct {key}) from {table}").fetchone()
+        if repeats:
+            return f"{repeats} {table} are there twice"
     (gaps, wrong) = connection.execute(
         """
         with counted as (
@@ -179,13 +183,13 @@ def _unsound(connection: Connection) -> str | None:
         )
 
         select
-            coalesce(max(batches.sequence), 0) - count(*),
+            coalesce(max(batches.sequence), 0) - count(batches.sequence),
             count(*) filter (
-                where batches.line_count <> coalesce(counted.line_count, 0)
-                or batches.volume_mb <> coalesce(counted.volume_mb, 0)
+                where batches.line_count is distinct from coalesce(counted.line_count, 0)
+                or batches.volume_mb is distinct from coalesce(counted.volume_mb, 0)
             )
         from batches
-        left join counted on batches.sequence = counted.sequence
+        full join counted on batches.sequence = counted.sequence
         """
     ).fetchone()
     if gaps:

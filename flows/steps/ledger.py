@@ -65,8 +65,8 @@ create table if not exists draws (
     drawn_in_run_on date not null,
     eligible_count bigint not null check (eligible_count > 0)
 );
--- Members, enrolments and grants have no keys: each would be an index of millions of rows, in memory whole. That each
--- is there once, and of somebody, is asked by the transaction that posts them (`_NEVER`).
+-- Members, enrolments and grants have no keys: a key is an index of millions of rows, held in memory whole. Instead the
+-- transaction that posts asks (`_NEVER`) whether a row is there twice, or of nobody.
 create table if not exists members (
     subscriber_id varchar not null,
     wave_id varchar not null,
@@ -417,7 +417,7 @@ _NEVER = {
     "ranks of a draw are given twice": """
         select members.wave_id, members.draw_rank
         from ledger.members as members
-        semi join posting.draws_due as due on members.wave_id = due.wave_id
+        semi join posting.members_due as due on members.wave_id = due.wave_id
         group by members.wave_id, members.draw_rank
         having count(*) > 1
     """,

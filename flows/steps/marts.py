@@ -7,7 +7,7 @@ from flows.settings import Settings
 from flows.steps import crash_points
 from flows.steps.files import let_the_group_read, sync_folder
 from flows.steps.transform import Node, compiled
-from flows.steps.warehouse import Connection, attach, comment_on, connect, rows, transaction
+from flows.steps.warehouse import Connection, attach, connect, rows, transaction
 
 SCHEMA = "marts"
 
@@ -69,7 +69,7 @@ def _describe(connection: Connection, nodes: list[Node]) -> None:
             said += [
                 (f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()
             ]
-    comment_on(connection, said)
+    connection.execute("".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said))
 
 
 def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:

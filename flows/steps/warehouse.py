@@ -1,6 +1,6 @@
 """The one place that opens DuckDB."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,11 +134,6 @@ def transaction(connection: Connection) -> Iterator[None]:
     crash_points.passed("a transaction is committed")
 
 
-def comment_on(connection: Connection, said: Iterable[tuple[str, str]]) -> None:
-    """Leave comments on tables and columns, each named with its kind."""
-    connection.execute("".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said))
-
-
 def insert(connection: Connection, relation: str, table: Sequence[Sequence[Any]]) -> None:
     """Put rows into a table, by place; some hundred at once, since each statement takes as long as they do."""
     for start in range(0, len(table), _ROWS_AT_ONCE):
@@ -176,11 +171,10 @@ def read_through(path: Path) -> dict[str, tuple[int, str]]:
             "select schema_name, table_name from duckdb_tables()"
             " where database_name = current_database() and not internal order by all"
         ).fetchall()
-        # One question for all: each has its price, however small the table.
-        checksums = " union all ".join(
-            f"select '{schema}.{table}', count(*), coalesce(bit_xor(hash(rows_of)), 0)"
-            f' from "{schema}"."{table}" as rows_of'
-            for schema, table in tables
-        )
-        found = connection.execute(checksums).fetchall() if tables else []
-        return {name: (count, str(checksum)) for name, count, checksum in found}
+        found = {}
+        for schema, table in tables:
+            count, checksum = connection.execute(
+                f'select count(*), coalesce(bit_xor(hash(rows_of)), 0) from "{schema}"."{table}" as rows_of'
+            ).fetchone()
+            found[f"{schema}.{table}"] = (count, str(checksum))
+        return found

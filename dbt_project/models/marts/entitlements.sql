@@ -4,7 +4,8 @@ with due as (
     {{ answered(ref('grants_due')) }}
 ),
 
--- What the run posts is known by its state, so only what billing has rejected beforehand is joined.
+-- What the run posts is known by its state, as in `grants_due`, so only what billing has rejected beforehand is joined.
+-- A test of the data adds up the grants, and finds the same.
 posted as (
     select
         entitlements.*,

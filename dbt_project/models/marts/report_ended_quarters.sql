@@ -1,5 +1,5 @@
--- One row per day looked back on, wave, quarter, streak before it and outcome: how many quarters had ended so, of enrolled
--- subscribers that had not left. By what is known today of the days up to the one looked back on.
+-- One row per day looked back on, wave, quarter, streak before it and outcome: how many quarters had ended so, of
+-- enrolled subscribers that had not left. By what is known today of the days up to the one looked back on.
 
 with cuts as (
     {{ days_looked_back_on() }}

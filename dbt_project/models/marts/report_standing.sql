@@ -1,5 +1,5 @@
--- One row per day looked back on, wave, day of enrolment, ended quarters, streak, a contact since and whether it has left:
--- how many enrolled subscribers stood there. By what is known today of the days up to the one looked back on.
+-- One row per day looked back on, wave, day of enrolment, ended quarters, streak, a contact since and whether it has
+-- left: how many enrolled subscribers stood there. By what is known today of the days up to the one looked back on.
 
 with cuts as (
     {{ days_looked_back_on() }}

@@ -4,7 +4,6 @@ with deliveries as (
     select * from {{ ref('stg_deliveries') }} where feed = 'calls'
 ),
 
--- Read three times, which costs less than to write its many columns down once.
 records as not materialized (
     select
         calls.call_id,

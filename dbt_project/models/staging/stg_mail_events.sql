@@ -4,7 +4,6 @@ with deliveries as (
     select * from {{ ref('stg_deliveries') }} where feed = 'mail_events'
 ),
 
--- Read three times, which costs less than to write them down once.
 records as not materialized (
     select
         events.event_id,
