@@ -216,7 +216,7 @@ METHOD = """
 
 ```
 make bench                                       # 100,000 and 1 million
-CALLFREE_MEMORY=9GB make bench SIZES=10000000 PARTS=history         # some 25 GB of disk
+make bench SIZES=10000000 PARTS=history          # some 25 GB of disk
 CALLFREE_MEMORY=9GB make bench SIZES=43000000 PARTS=invitations
 make bench SIZES=1000000 PARTS=report            # KPIs and report of a wave with two arms
 make bench PARTS=backfill DAYS=365
