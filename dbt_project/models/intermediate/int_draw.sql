@@ -15,15 +15,13 @@ brands as (
     from due
 ),
 
--- Who could be drawn, by the state as of the end of the day before the invitation.
+-- Who could be drawn, by the state as of the end of the day before the invitation. Bytes sort as their digits do, and
+-- take half the room.
 eligible as (
     select
         due.turn,
-        due.wave_id,
-        due.treatment_size,
-        due.control_size,
         states.subscriber_id,
-        {{ draw_hash('due.seed', 'states.subscriber_id') }} as draw_hash
+        unhex({{ draw_hash('due.seed', 'states.subscriber_id') }}) as draw_hash
     from due
     inner join {{ ref('int_subscriber_states') }} as states
         on {{ holds_on_the_eve('states', 'due.invite_on') }}
@@ -37,26 +35,27 @@ eligible as (
 ),
 
 -- One step a wave. A member of one wave cannot be drawn for the next, so each step looks at all earlier ones.
--- A marker row a turn keeps the recursion going over a wave without anybody eligible.
-drawn(subscriber_id, turn, wave_id, arm, draw_rank, eligible_count) using key (subscriber_id, turn) as (
-    select '', 0::bigint, '', '', 0::bigint, 0::bigint
+-- A marker row a turn, with the number of those eligible for a rank, keeps the recursion going over a wave without
+-- anybody. The rows of all turns are in memory together, so they say no more than they must.
+drawn(subscriber_id, turn, draw_rank) using key (subscriber_id, turn) as (
+    select '', 0::bigint, 0::bigint
 
     union
 
     (
         with this_turn as (
-            select max(drawn.turn) + 1 as turn from drawn
+            select
+                due.turn,
+                due.treatment_size + due.control_size as size
+            from due
+            where due.turn = (select max(drawn.turn) + 1 from drawn)
         ),
 
-        ranked as (
+        remaining as (
             select
                 eligible.subscriber_id,
                 eligible.turn,
-                eligible.wave_id,
-                eligible.treatment_size,
-                eligible.control_size,
-                row_number() over (order by eligible.draw_hash, eligible.subscriber_id) as draw_rank,
-                count(*) over () as eligible_count
+                eligible.draw_hash
             from eligible
             inner join this_turn on eligible.turn = this_turn.turn
             where not exists (
@@ -64,50 +63,54 @@ drawn(subscriber_id, turn, wave_id, arm, draw_rank, eligible_count) using key (s
             )
         ),
 
-        sized as (
+        ranked as (
             select
-                ranked.*,
-                -- Short of members: control gets its share, rounded up, and treatment the rest.
-                case
-                    when ranked.eligible_count >= ranked.treatment_size + ranked.control_size
-                        then ranked.control_size
-                    else
-                        (
-                            ranked.eligible_count * ranked.control_size
-                            + ranked.treatment_size + ranked.control_size - 1
-                        ) // (ranked.treatment_size + ranked.control_size)
-                end as control_count
-            from ranked
+                remaining.subscriber_id,
+                remaining.turn,
+                row_number() over (order by remaining.draw_hash, remaining.subscriber_id) as draw_rank
+            from remaining
         )
 
         select
-            sized.subscriber_id,
-            sized.turn,
-            sized.wave_id,
-            case
-                when sized.draw_rank
-                    <= least(sized.eligible_count, sized.treatment_size + sized.control_size) - sized.control_count
-                    then 'treatment'
-                else 'control'
-            end as arm,
-            sized.draw_rank,
-            sized.eligible_count
-        from sized
-        where sized.draw_rank <= sized.treatment_size + sized.control_size
+            ranked.subscriber_id,
+            ranked.turn,
+            ranked.draw_rank
+        from ranked
+        inner join this_turn on ranked.draw_rank <= this_turn.size
 
         union all
 
-        select '', this_turn.turn, '', '', 0, 0
+        select
+            '' as subscriber_id,
+            this_turn.turn,
+            (select count(*) from remaining) as draw_rank
         from this_turn
-        where this_turn.turn <= (select count(*) from due)
     )
+),
+
+sized as (
+    select
+        due.turn,
+        due.wave_id,
+        least(markers.draw_rank, due.treatment_size + due.control_size) as member_count,
+        markers.draw_rank as eligible_count,
+        -- Short of members: control gets its share, rounded up, and treatment the rest.
+        case
+            when markers.draw_rank >= due.treatment_size + due.control_size then due.control_size
+            else
+                (markers.draw_rank * due.control_size + due.treatment_size + due.control_size - 1)
+                // (due.treatment_size + due.control_size)
+        end as control_count
+    from due
+    inner join drawn as markers on due.turn = markers.turn and markers.subscriber_id = ''
 )
 
 select
-    drawn.wave_id,
+    sized.wave_id,
     drawn.subscriber_id,
-    drawn.arm,
+    case when drawn.draw_rank <= sized.member_count - sized.control_count then 'treatment' else 'control' end as arm,
     drawn.draw_rank,
-    drawn.eligible_count
+    sized.eligible_count
 from drawn
+inner join sized on drawn.turn = sized.turn
 where drawn.subscriber_id <> ''
