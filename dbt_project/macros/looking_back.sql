@@ -1,5 +1,5 @@
-{# The days that a forecast is made on: the business date, and to try it 3, 6 and 9 months before. A quarter has ended by
-   one of them when it ends before the next day. #}
+{# The days that a forecast is made on: the business date, and to try it 3, 6 and 9 months before. A quarter has ended
+   by one of them when it ends before the next day. #}
 {% macro days_looked_back_on() %}
 select
     days.cut_on,
