@@ -40,11 +40,9 @@ insert into marts.members by name
         i + 1 as draw_rank, date '2017-10-10' as invite_on, is_treated as is_invited,
         if(is_enrolled, timestamp '2017-10-11', null) as installed_at,
         if(is_enrolled, timestamp '2017-10-12', null) as signed_in_at,
-        if(is_enrolled, timestamp '2017-10-13', null) as video_watched_at
+        if(is_enrolled, timestamp '2017-10-13', null) as video_watched_at,
+        if(is_enrolled, date '2017-10-10' + cast(i % 80 as integer), null) as enrolled_on
     from people;
-insert into marts.enrolments by name
-    select subscriber_id, 'w' as wave_id, date '2017-10-10' + cast(i % 80 as integer) as enrolled_on
-    from people where is_enrolled;
 insert into intermediate.int_subscriber_states by name
     select
         subscriber_id, 'eins' as brand, 'M' as tariff, 'active' as status, date '2015-01-01' as activated_on,
@@ -55,8 +53,6 @@ insert into intermediate.int_subscriber_states by name
     select
         subscriber_id, 'eins', 'M', 'terminated', date '2015-01-01', timestamp '2018-05-01', date '2018-05-01', null
     from people where i % 20 = 0;
-insert into intermediate.int_subscribers by name
-    select subscriber_id, if(i % 20 = 0, 'terminated', 'active') as status from people;
 insert into intermediate.int_calls by name
     select
         'c' || calls.k as call_id, if(calls.k % 20 = 0, null, 's' || hash(calls.k) % {n}) as subscriber_id,

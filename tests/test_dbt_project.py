@@ -168,6 +168,7 @@ def _comments(database: Path, schema: str) -> set[tuple]:
         return set(
             connection.execute(
                 "select table_name, null, comment from duckdb_tables() where schema_name = $1 and table_name <> 'run'"
+                " union all select view_name, null, comment from duckdb_views() where schema_name = $1 and not internal"
                 " union all select table_name, column_name, comment from duckdb_columns()"
                 " where schema_name = $1 and table_name <> 'run' and not internal",
                 [schema],
@@ -227,12 +228,12 @@ insert into posting.grants_due (grant_id, subscriber_id, quarter, month, entry_n
     values ('anna.W.1', 'anna', 0, 0, 1, 600);
 insert into posting.batch_due (sequence, line_count, volume_mb) values (9, 1, 600);
 insert into posting.members_due (subscriber_id) values ('anna');
-insert into marts.subscribers (brand) values ('eins');
+insert into intermediate.int_subscriber_states (brand) values ('eins');
 insert into marts.pilot_waves (wave_id, wave_state, eligible_count, treatment_count, control_count) values
     ('pilot-2017', 'drawn', 5, 1, 0), ('odd', 'odd', 0, 0, 0);
 insert into marts.members (subscriber_id, arm, enrolment_state) values ('carl', 'control', 'odd');
 insert into marts.enrolments (subscriber_id, enrolled_on) values ('stranger', '2017-07-18');
-insert into marts.contacts (line) values ('service');
+insert into intermediate.int_contacts (line) values ('service');
 insert into marts.quarters (subscriber_id, quarter, is_decided, decidable_on, quarter_state)
     values ('stranger', 1, true, '2017-10-19', 'odd');
 insert into marts.entitlements (subscriber_id, terms_id, quarter, month, entitled_mb, entry_count, entitlement_state)
@@ -391,6 +392,34 @@ def test_a_date_plus_months_is_what_sixteen_engines_say(derived):
     cases, right = _cases("date_plus_months.csv").execute(query).fetchone()
     assert cases > 11_000
     assert right == cases
+
+
+def test_whole_months_end_where_the_months_that_are_added_do(derived):
+    """A contact's quarter is found by months between two dates, and the quarter's days by months added to one."""
+    query = derived.render("""
+        with starts as (
+            select cast(unnest(generate_series(date '2015-01-01', date '2020-12-31', interval 1 day)) as date) as day
+        ),
+
+        -- The last day of a quarter, and the first of the next.
+        ends as (
+            select
+                starts.day,
+                quarters.quarter,
+                {{ add_months('starts.day', '3 * quarters.quarter') }} as quarter_until
+            from starts
+            cross join (select unnest(range(1, 13)) as quarter) as quarters
+        )
+
+        select
+            count(*),
+            count(*) filter (where {{ quarter_of('day', add_days('quarter_until', -1)) }} = quarter),
+            count(*) filter (where {{ quarter_of('day', 'quarter_until') }} = quarter + 1)
+        from ends
+    """)
+    count, last_days, first_days = duckdb.connect().execute(query).fetchone()
+    assert count > 26_000
+    assert last_days == first_days == count
 
 
 @needs_calendar

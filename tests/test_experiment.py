@@ -140,6 +140,15 @@ def test_wilsons_interval_is_that_of_statsmodels():
         assert experiment.share(count, n)[1:] == pytest.approx((max(low, 0), min(high, 1)), rel=1e-9, abs=1e-15)
 
 
+def test_wilsons_interval_holds_the_share_of_none_and_of_all_to_the_last_bit():
+    for n in (*range(1, 500), 999_999, 43_000_000):
+        assert experiment.share(0, n)[:2] == (0.0, 0.0)
+        assert experiment.share(n, n)[::2] == (1.0, 1.0)
+        assert all(
+            bound is not None and 0 < bound < 1 for bound in (experiment.share(0, n)[2], experiment.share(n, n)[1])
+        )
+
+
 def test_fishers_test_is_what_counting_every_table_gives():
     chance = np.random.default_rng(1935)
     for _ in range(300):

@@ -18,6 +18,16 @@
     ({{ day }} + cast({{ days }} as integer))
 {%- endmacro %}
 
+{# How many whole months lie between two dates, the second not before the first: the most that can be added to the
+   first without passing the second. #}
+{% macro whole_months(first, second) -%}
+    {{ return(adapter.dispatch('whole_months', 'callfree')(first, second)) }}
+{%- endmacro %}
+
+{% macro default__whole_months(first, second) -%}
+    datesub('month', {{ first }}, {{ second }})
+{%- endmacro %}
+
 {# The UTC instant at which a local day begins in Europe/Berlin. #}
 {% macro local_midnight(day) -%}
     {{ return(adapter.dispatch('local_midnight', 'callfree')(day)) }}

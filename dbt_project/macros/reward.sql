@@ -1,11 +1,8 @@
 {# What a quarter is worth: one macro a rule, since the truth and the "what if" must follow the same rules. #}
 
-{# Whether a contact falls into a quarter: by its local date, and only at or after enrolment (rule 1.6). #}
-{% macro falls_into(contacts, quarters) -%}
-    {{ contacts }}.subscriber_id = {{ quarters }}.subscriber_id
-    and {{ contacts }}.started_on >= {{ quarters }}.quarter_from
-    and {{ contacts }}.started_on < {{ quarters }}.quarter_until
-    and {{ contacts }}.started_at >= {{ quarters }}.enrolled_at
+{# The quarter that a day since the enrolment falls into, from 1 (rule 1.6). #}
+{% macro quarter_of(enrolled_on, day) -%}
+    cast({{ whole_months(enrolled_on, day) }} // 3 + 1 as integer)
 {%- endmacro %}
 
 {# Quarters in a row without a contact up to this one: the distance to the last one with a contact (rule 1.6). #}

@@ -124,9 +124,7 @@ def relative_difference(treatment: Moments, control: Moments, planned_clock: flo
 
 def _normal_error(low: float, high: float) -> float:
     """The standard error of a normal interval; of Student's a larger one, as much as few members ask for."""
-    from scipy import stats
-
-    return (high - low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return (high - low) / 2 / experiment.normal_quantile()
 
 
 def corrected(p_values: Sequence[float | None]) -> list[float | None]:

@@ -21,7 +21,7 @@ from flows.steps.feeds import FEEDS, DeliveryName, Feed, parse_name
 from flows.steps.files import sha256_of
 from flows.steps.ledger import Delivery
 from flows.steps.raw_tables import create_raw_tables, forget
-from flows.steps.warehouse import Connection, connect, held_open, transaction
+from flows.steps.warehouse import Connection, connect, transaction
 
 if TYPE_CHECKING:
     from flows.steps.staging import Stage
@@ -41,7 +41,7 @@ class Landing:
 
 def land(settings: Settings, business_date: date) -> Landing:
     """Land every delivery up to the business date. Raises CallfreeError when the gate after landing fails."""
-    with held_open(settings.warehouse, settings.ledger, settings.memory):
+    with ledger.held_open(settings):
         before = last_delivery(settings)
         _settle(settings)
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.errors import CallfreeError
 from flows.settings import Settings
-from flows.steps import crash_points, outgoing
+from flows.steps import crash_points, outgoing, warehouse
 from flows.steps.policy import Policy, UsedRows
 from flows.steps.warehouse import Connection, connect, connect_to_read, insert, rows, transaction
 
@@ -158,12 +158,25 @@ create table if not exists publications (
 def open_ledger(settings: Settings) -> Iterator[Connection]:
     """The ledger alone, its tables made on first use."""
     with connect(settings.ledger) as connection:
-        tables = connection.execute(
-            "select count(*) from duckdb_tables() where database_name = current_database()"
-        ).fetchone()
-        if tables != (_SCHEMA.count("create table"),):
-            connection.execute(_SCHEMA)
+        if not warehouse.is_held_open(settings.ledger):
+            _make_tables(connection)
         yield connection
+
+
+@contextmanager
+def held_open(settings: Settings) -> Iterator[None]:
+    """Warehouse and ledger stay open for the block, the ledger with its tables. Within another it does nothing."""
+    with warehouse.held_open(settings.warehouse, settings.ledger, settings.memory):
+        with connect(settings.ledger) as connection:
+            _make_tables(connection)
+        yield
+
+
+def _make_tables(connection: Connection) -> None:
+    tables = connection.execute("select count(*) from duckdb_tables() where database_name = current_database()")
+    # To ask is cheaper than to say all of it.
+    if tables.fetchone() != (_SCHEMA.count("create table"),):
+        connection.execute(_SCHEMA)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _describe(connection: Connection, nodes: list[Node]) -> None:
         }.items()
     ]
     for node in nodes:
-        if node.schema == SCHEMA and node.kind == "table":
+        if node.schema == SCHEMA:
             said.append((f'table published.main."{node.name}"', node.description))
             said += [
                 (f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()

@@ -19,14 +19,14 @@ from flows.steps.gates import require_batch
 from flows.steps.home import lock
 from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
 from flows.steps.landing import land, landing_since, last_delivery, restore
-from flows.steps.ledger import latest_run, open_ledger, post
+from flows.steps.ledger import held_open, latest_run, open_ledger, post
 from flows.steps.ledger_growth import check_ledger
 from flows.steps.marts import publish_marts
 from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import Published, has_left_over, publish
 from flows.steps.start import check_date, check_policy, now
-from flows.steps.warehouse import held_open, read_through
+from flows.steps.warehouse import read_through
 
 log = logging.getLogger("callfree")
 
@@ -66,7 +66,7 @@ def run_day(
         plainly(check_ledger, settings)
         plainly(check_date, settings, business_date)
         try:
-            with held_open(settings.warehouse, settings.ledger, settings.memory):
+            with held_open(settings):
                 outcome = _run(settings, business_date, call, last_known, began_at)
             plainly(write_metrics, settings, outcome.status, seconds, outcome.landing.loaded_rows)
         except Exception as error:
@@ -155,7 +155,7 @@ def rebuild(settings: Settings) -> date | None:
         if latest is None:
             return None
         log.info("reading the archive ...")
-        with held_open(settings.warehouse, settings.ledger, settings.memory):
+        with held_open(settings):
             restore(settings, latest)
             log.info("deriving the models ...")
             derive(settings, policy)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -51,8 +52,12 @@ class Node:
 
 def compiled(settings: Settings) -> list[Node]:
     """Everything that a run makes, each after what it reads; compiled first, when the models were changed."""
-    digest = digest_of_models()
-    own = settings.work / "dbt" / "compiled.json"
+    return _compiled(settings.work / "dbt" / "compiled.json", digest_of_models())
+
+
+# A run asks twice, and a backfill each day.
+@lru_cache(maxsize=1)
+def _compiled(own: Path, digest: str) -> list[Node]:
     for path in (_COMPILED, own):
         nodes = _read(path, digest)
         if nodes is not None:

@@ -86,6 +86,11 @@ def held_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
             _attached.pop(ledger, None)
 
 
+def is_held_open(ledger: Path) -> bool:
+    """Whether the ledger of this file is held open."""
+    return ledger in _attached
+
+
 @contextmanager
 def closed(ledger: Path) -> Iterator[None]:
     """The ledger's file is closed for the block, and holds all that was written, so that it can be copied.

@@ -1,4 +1,4 @@
--- One row per contact of a member of either arm, under the terms of its wave.
+-- One row per contact of a member of either arm, under the terms of its wave, and the quarter that it breaks.
 
 select
     calls.call_id,
@@ -9,9 +9,17 @@ select
     calls.started_at,
     calls.started_on,
     calls.duration_s,
-    calls.outcome
+    calls.outcome,
+    -- By its local date, and only at or after enrolment (rule 1.6).
+    case
+        when
+            calls.started_at >= enrolments.enrolled_at
+            and {{ quarter_of('enrolments.enrolled_on', 'calls.started_on') }} <= enrolments.quarters
+            then {{ quarter_of('enrolments.enrolled_on', 'calls.started_on') }}
+    end as quarter
 from {{ ref('int_calls') }} as calls
 inner join {{ ref('int_members') }} as members on calls.subscriber_id = members.subscriber_id
+left join {{ ref('int_enrolments') }} as enrolments on calls.subscriber_id = enrolments.subscriber_id
 where
     not calls.is_voided
     and calls.direction = 'inbound'

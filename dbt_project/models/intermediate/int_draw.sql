@@ -24,7 +24,7 @@ eligible as (
         unhex({{ draw_hash('due.seed', 'states.subscriber_id') }}) as draw_hash
     from due
     inner join {{ ref('int_subscriber_states') }} as states
-        on {{ holds_on_the_eve('states', 'due.invite_on') }}
+        on {{ holds_on_the_eve('states', 'due') }}
     inner join brands on due.turn = brands.turn and brands.brand in ('*', states.brand)
     left join {{ source('ledger', 'members') }} as members on states.subscriber_id = members.subscriber_id
     where

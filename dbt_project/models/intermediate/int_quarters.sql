@@ -28,14 +28,13 @@ quarters as (
 
 counted as (
     select
-        quarters.subscriber_id,
-        quarters.quarter,
+        contacts.subscriber_id,
+        contacts.quarter,
         count(*) as contact_count,
         min(contacts.started_at) as first_contact_at
-    from quarters
-    inner join {{ ref('int_contacts') }} as contacts
-        on {{ falls_into('contacts', 'quarters') }}
-    group by quarters.subscriber_id, quarters.quarter
+    from {{ ref('int_contacts') }} as contacts
+    where contacts.quarter is not null
+    group by contacts.subscriber_id, contacts.quarter
 ),
 
 calls_days as (

@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- One row per contact of a member of either arm: a call that counts under the terms of its wave.
 
 select
@@ -10,7 +11,5 @@ select
     contacts.started_on,
     contacts.duration_s,
     contacts.outcome,
-    quarters.quarter
+    contacts.quarter
 from {{ ref('int_contacts') }} as contacts
-left join {{ ref('int_quarters') }} as quarters
-    on {{ falls_into('contacts', 'quarters') }}

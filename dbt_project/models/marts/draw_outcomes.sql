@@ -7,6 +7,7 @@ with waves as (
         pilot_waves.eligible_count,
         pilot_waves.treatment_count + pilot_waves.control_count as drawn_count,
         waves.wave_order,
+        waves.invited_at,
         waves.seed,
         waves.brands
     from {{ ref('pilot_waves') }} as pilot_waves
@@ -57,7 +58,7 @@ eves as (
         waves.brands = '*' or list_contains(string_split(waves.brands, '|'), states.brand) as is_of_brand
     from waves
     inner join {{ ref('int_subscriber_states') }} as states
-        on {{ holds_on_the_eve('states', 'waves.invite_on') }}
+        on {{ holds_on_the_eve('states', 'waves') }}
 )
 
 select

@@ -5,7 +5,11 @@ with members as (
 ),
 
 waves as (
-    select * from {{ ref('kpi_waves') }}
+    select
+        waves.*,
+        {{ local_midnight('waves.invite_on') }} as invited_at,
+        {{ local_midnight('waves.window_until') }} as window_ends_at
+    from {{ ref('kpi_waves') }} as waves
 ),
 
 -- With no regard to enrolment: the arms must be counted alike.
@@ -24,35 +28,16 @@ contacts as (
     group by contacts.subscriber_id
 ),
 
-states as (
+terminated as (
+    select * from {{ ref('int_subscriber_states') }} where status = 'terminated'
+),
+
+terminated_when_the_window_ends as (
     select
-        members.subscriber_id,
-        states.brand,
-        states.tariff,
-        states.status,
-        states.activated_on,
-        -- Who a member was when it could be drawn, and what had become of it when the window ended.
-        coalesce(
-            states.state_from_on < waves.invite_on
-            and (states.state_until is null or states.state_until >= {{ local_midnight('waves.invite_on') }}),
-            false
-        ) as is_as_drawn,
-        coalesce(
-            states.state_from_on < waves.window_until
-            and (states.state_until is null or states.state_until >= {{ local_midnight('waves.window_until') }}),
-            false
-        ) as is_as_the_window_ends
-    from members
-    inner join waves on members.wave_id = waves.wave_id
-    inner join {{ ref('int_subscriber_states') }} as states on members.subscriber_id = states.subscriber_id
-),
-
-as_drawn as (
-    select * from states where is_as_drawn
-),
-
-as_the_window_ends as (
-    select * from states where is_as_the_window_ends
+        terminated.subscriber_id,
+        waves.wave_id
+    from terminated
+    inner join waves on {{ holds_before('terminated', 'waves.window_until', 'waves.window_ends_at') }}
 ),
 
 entitlements as (
@@ -75,26 +60,30 @@ select
     members.installed_at is not null as has_installed,
     members.signed_in_at is not null as has_signed_in,
     members.video_watched_at is not null as has_watched,
-    enrolments.enrolled_on,
-    cast(enrolments.enrolled_on - waves.invite_on as integer) as days_to_enrol,
+    members.enrolled_on,
+    cast(members.enrolled_on - waves.invite_on as integer) as days_to_enrol,
     coalesce(contacts.before_contact_count, 0) as before_contact_count,
     case when waves.window_days > 0 then coalesce(contacts.contact_count, 0) end as contact_count,
     contacts.first_contact_on,
-    case when waves.window_days > 0 then coalesce(as_the_window_ends.status = 'terminated', false) end
-        as is_terminated,
+    case
+        when waves.window_days > 0 then
+            (members.subscriber_id, members.wave_id) in (
+                select (ended.subscriber_id, ended.wave_id) from terminated_when_the_window_ends as ended
+            )
+    end as is_terminated,
     cast(coalesce(entitlements.granted_mb, 0) as bigint) as granted_mb,
     -- Who has left earns no more of what is missing.
     cast(
         case
-            when subscribers.status = 'terminated' or members.withdrawn_at is not null then 0
+            when
+                members.withdrawn_at is not null
+                or members.subscriber_id in (select subscriber_id from terminated where state_until is null) then 0
             else coalesce(entitlements.missing_mb, 0)
         end as bigint
     ) as owed_mb
 from members
 inner join waves on members.wave_id = waves.wave_id
-left join as_drawn on members.subscriber_id = as_drawn.subscriber_id
-left join as_the_window_ends on members.subscriber_id = as_the_window_ends.subscriber_id
-left join {{ ref('enrolments') }} as enrolments on members.subscriber_id = enrolments.subscriber_id
+left join {{ ref('int_subscriber_states') }} as as_drawn
+    on members.subscriber_id = as_drawn.subscriber_id and {{ holds_on_the_eve('as_drawn', 'waves') }}
 left join contacts on members.subscriber_id = contacts.subscriber_id
 left join entitlements on members.subscriber_id = entitlements.subscriber_id
-left join {{ ref('int_subscribers') }} as subscribers on members.subscriber_id = subscribers.subscriber_id

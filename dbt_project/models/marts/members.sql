@@ -26,6 +26,7 @@ select
     steps.video_watched_at,
     steps.withdrawn_at,
     enrolments.enrolled_at,
+    enrolments.enrolled_on,
     case
         when members.arm = 'control' then 'control'
         when enrolments.subscriber_id is not null then 'enrolled'

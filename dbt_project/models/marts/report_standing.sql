@@ -20,7 +20,7 @@ stood as (
             else quarters.streak_before
         end as streak,
         quarters.quarter_until > cuts.next_day
-        and coalesce(quarters.first_contact_at < {{ local_midnight('cuts.next_day') }}, false) as has_called_since,
+        and coalesce(quarters.first_contact_at < cuts.next_day_begins_at, false) as has_called_since,
         coalesce(leavers.left_on <= cuts.cut_on, false) as has_left
     from {{ ref('int_quarters') }} as quarters
     left join {{ ref('int_leavers') }} as leavers on quarters.subscriber_id = leavers.subscriber_id

@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- One row per subscriber: its state as of the end of the business date, and its place in the pilot.
 
 select
