@@ -17,11 +17,12 @@ DAYS ?= 10
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
+# Where Python is told to write no bytecode, pip leaves it out too, and each process would compile all that it imports: half
+# of a short run. A file of a library that this Python cannot compile is none that is imported.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	# Where Python is told to write no bytecode, each process would compile all it imports: half of a short run.
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib flows expectations || true
 	$(BIN)/python -c "from flows.steps.transform import compile_beforehand; compile_beforehand()"
 	touch $(READY)

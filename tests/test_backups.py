@@ -23,7 +23,7 @@ from flows.settings import Settings
 from flows.steps import backups, crash_points, ledger, ledger_growth, operator, restoring
 from flows.steps.landing import land
 from flows.steps.run import rebuild, run_day
-from flows.steps.warehouse import closed, held_open
+from flows.steps.warehouse import closed
 
 pytestmark = pytest.mark.promise(6)
 
@@ -479,7 +479,7 @@ def test_a_ledger_that_cannot_be_opened_after_its_copy_is_what_is_told(tmp_path)
     settings.make_folders()
 
     def damaged_while_copied():
-        with held_open(settings.warehouse, settings.ledger, settings.memory), closed(settings.ledger):
+        with ledger.held_open(settings), closed(settings.ledger):
             settings.ledger.write_bytes(b"damaged")
 
     with pytest.raises(duckdb.IOException):

@@ -17,7 +17,7 @@ from flows.steps import home as homes
 from flows.steps import ledger, policy, raw_tables, transform
 from flows.steps.derivation import derive
 from flows.steps.home import lock
-from flows.steps.warehouse import attach, connect, held_open
+from flows.steps.warehouse import attach, connect
 from test_recovery import Home
 
 # --- SQL ----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_no_sql_of_a_step_gets_out_of_the_home(settings):
 
 def test_nor_does_a_step_of_a_run_which_holds_its_files_open(settings, monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
-    with held_open(settings.warehouse, settings.ledger, "1GB"):
+    with ledger.held_open(settings):
         for path in (settings.warehouse, settings.ledger):
             with connect(path) as connection:
                 assert refused(connection, settings) == list(OUTSIDE)

@@ -197,6 +197,26 @@ def test_what_a_run_derives_is_what_dbt_builds(tmp_path):
     }
 
 
+def test_the_models_are_compiled_once_for_each_version_of_them(tmp_path, monkeypatch):
+    settings, versions = Settings(home=tmp_path), []
+
+    def compile_now() -> list[transform.Node]:
+        versions.append(transform.digest_of_models())
+        return [transform.Node(versions[-1], "view", "marts", "select 1")]
+
+    monkeypatch.setattr(transform, "_COMPILED", tmp_path / "none.json")
+    monkeypatch.setattr(transform, "_compile", compile_now)
+    for version in ("first", "first", "second", "second", "first"):
+        monkeypatch.setattr(transform, "digest_of_models", lambda version=version: version)
+        assert [node.name for node in transform.compiled(settings)] == [version]
+    assert versions == ["first", "second", "first"]
+    # Another process reads what this one has written.
+    transform._nodes_of.cache_clear()
+    assert [node.name for node in transform.compiled(settings)] == ["first"]
+    assert len(versions) == 3
+    transform._nodes_of.cache_clear()
+
+
 def test_a_run_knows_all_that_dbt_is_told_of_a_model_and_a_test(manifest):
     nodes = manifest["nodes"].values()
     assert {node["config"]["materialized"] for node in nodes} == {"seed", "view", "table", "ephemeral", "test"}
@@ -413,8 +433,8 @@ def test_whole_months_end_where_the_months_that_are_added_do(derived):
 
         select
             count(*),
-            count(*) filter (where {{ quarter_of('day', add_days('quarter_until', -1)) }} = quarter),
-            count(*) filter (where {{ quarter_of('day', 'quarter_until') }} = quarter + 1)
+            count(*) filter (where {{ whole_months('day', add_days('quarter_until', -1)) }} // 3 + 1 = quarter),
+            count(*) filter (where {{ whole_months('day', 'quarter_until') }} // 3 + 1 = quarter + 1)
         from ends
     """)
     count, last_days, first_days = duckdb.connect().execute(query).fetchone()

@@ -52,6 +52,7 @@ def test_two_sets_of_screws_weigh_as_the_encyclopedia_says():
     # Wikipedia, Student's t-test, worked examples: unequal variances, t = 1.959, df = 7.031, p = 0.09077.
     first, second = sample([3002, 2999, 3011, 2997, 3001, 2999]), sample([2989, 2993, 2972, 2998, 3002, 2998])
     assert experiment.difference(first, second).value == pytest.approx(9.5)
+    assert experiment.welch_p(first, sample([3002, 2999, 3011, 2997, 3001, 2999])) == 1
     assert experiment.welch_degrees_of_freedom(first, second) == pytest.approx(7.031, abs=5e-4)
     assert experiment.welch_p(first, second) == pytest.approx(0.09077, abs=5e-6)
 
@@ -75,6 +76,27 @@ def test_convicts_and_their_twins_by_chi_square_without_correction():
     # Fisher (1934), Statistical methods for research workers, section 21.01: chi-square 13.032, and 10.458 with Yates'
     # correction. The smallest cell expects 5.2.
     assert experiment.independence_p((2, 15), (10, 3)) == pytest.approx(stats.chi2.sf(13.032, 1), rel=5e-4)
+
+
+def test_chi_square_takes_over_where_each_cell_expects_five():
+    assert experiment.independence_p((2, 8), (8, 2)) == pytest.approx(stats.chi2.sf(7.2, 1), rel=1e-12)
+    assert experiment.independence_p((2, 8), (7, 3)) == pytest.approx(stats.fisher_exact([(2, 8), (7, 3)]).pvalue)
+
+
+def test_chi_square_is_that_of_scipy_for_arms_of_any_size():
+    chance = np.random.default_rng(1900)
+    tables = [
+        tuple((int(have), n - int(have)) for n, have in zip(sizes, chance.binomial(sizes, share), strict=True))
+        for sizes in ((40, 60), (5_000, 500), (1_000_000, 43_000_000))
+        for share in (0.3, 0.5, 0.7)
+    ]
+    expected = [stats.chi2_contingency(table, correction=False).pvalue for table in tables]
+    assert [experiment.independence_p(*table) for table in tables] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("table", [((0, 9), (0, 4)), ((7, 0), (90_000, 0))])
+def test_where_nobody_or_everybody_has_left_nothing_speaks_against_chance(table):
+    assert experiment.independence_p(*table) == 1 == stats.fisher_exact(table).pvalue
 
 
 # --- A second implementation --------------------------------------------------------------------------------------

@@ -114,6 +114,12 @@ def test_one_module_and_the_dialect_open_duckdb():
     assert names_of_connect == set()
 
 
+def test_what_is_kept_open_has_the_tables_of_the_ledger():
+    assert {name_of(path) for path in MODULES if any(call.endswith("kept_open") for call in calls_of(path))} == {
+        "flows/steps/ledger.py"
+    }
+
+
 def test_one_module_calls_dbt():
     assert those_who_import("dbt") == {"flows/steps/transform.py"}
 

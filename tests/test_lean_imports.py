@@ -42,6 +42,21 @@ def test_a_library_does_without_and_whoever_needs_it_gets_the_real_one(library, 
     assert said_by(_IMPORTED_LEAN.format(library=library, left_out=left_out)) == []
 
 
+_FIGURES = """
+import sys
+from fractions import Fraction
+from flows.steps.experiment import Sample, difference, independence_p, mean, relative, share, welch_p
+arms = Sample(900, Fraction(2), Fraction(1)), Sample(100, Fraction(3), Fraction(2))
+share(3, 7), mean(arms[0]), difference(*arms), relative(*arms), welch_p(*arms)
+independence_p((30, 870), (20, 80)), independence_p((0, 900), (0, 100))
+print(*{"scipy.stats"} & set(sys.modules))
+"""
+
+
+def test_the_figures_of_a_run_do_without_the_slow_half_of_scipy():
+    assert said_by(_FIGURES) == []
+
+
 def test_a_commands_flow_sends_no_heartbeat(monkeypatch):
     heartbeats = []
 

@@ -15,7 +15,8 @@ from fault_world import BUSY, FaultHome
 from faults import assert_same, dice, dies_at, in_a_child, points_of, standing
 from flows.errors import CallfreeError, guarded
 from flows.settings import Settings
-from flows.steps.warehouse import connect, held_open
+from flows.steps.ledger import held_open, open_ledger
+from flows.steps.warehouse import connect
 from promises import broken_promises
 
 pytestmark = pytest.mark.promise(7)
@@ -179,10 +180,18 @@ def test_folders_that_are_missing_are_made_again(book_stage, tried):
 def test_the_memory_that_was_set_is_the_limit_of_both_files_as_long_as_they_are_held_open(tmp_path, monkeypatch):
     monkeypatch.setenv("CALLFREE_MEMORY", "512MB")
     settings = Settings(home=tmp_path)
-    with held_open(settings.warehouse, settings.ledger, settings.memory):
+    with held_open(settings):
         for path in (settings.warehouse, settings.ledger):
             with connect(path) as connection:
                 assert connection.execute("select current_setting('memory_limit')").fetchone() == ("488.2 MiB",)
+
+
+def test_the_ledger_of_an_earlier_version_has_every_table_once_it_is_held_open(tmp_path):
+    settings = Settings(home=tmp_path)
+    with open_ledger(settings) as connection:
+        connection.execute("drop table approvals; drop table held_batches")
+    with held_open(settings), open_ledger(settings) as connection:
+        assert connection.execute("select count(*) from approvals, held_batches").fetchone() == (0,)
 
 
 def test_where_the_memory_that_was_set_is_too_little_the_way_out_is_named():

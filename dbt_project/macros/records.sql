@@ -1,12 +1,17 @@
+{# The hashes of the ids that several rows share: few, so that the rows of all others need not be sorted. Where two ids
+   have one hash, their rows are sorted in vain and no more. #}
+{% macro ids_of_several(rows_of, id) -%}
+    select hash({{ rows_of }}.{{ id }}) as id_hash
+    from {{ rows_of }}
+    group by hash({{ rows_of }}.{{ id }})
+    having count(*) > 1
+{%- endmacro %}
+
 {# CTEs that end with `one_of_each`: of the rows of the CTE `records` that share an id the first by an order.
-   It reads them three times, which costs less than to write their many columns down: let them be `not materialized`.
-   Most ids have one record, and need not be sorted. A hash that two ids share only sorts some of these in vain. #}
+   It reads them three times, which costs less than to write their many columns down: let them be `not materialized`. #}
 {% macro one_of_each(id, order) %}
 repeated as (
-    select hash(records.{{ id }}) as id_hash
-    from records
-    group by hash(records.{{ id }})
-    having count(*) > 1
+    {{ ids_of_several('records', id) }}
 ),
 
 once as (

@@ -1,31 +1,14 @@
 {# What a quarter is worth: one macro a rule, since the truth and the "what if" must follow the same rules. #}
 
-{# The quarter that a day since the enrolment falls into, from 1 (rule 1.6). #}
-{% macro quarter_of(enrolled_on, day) -%}
-    cast({{ whole_months(enrolled_on, day) }} // 3 + 1 as integer)
-{%- endmacro %}
-
-{# Quarters in a row without a contact up to this one: the distance to the last one with a contact (rule 1.6). #}
-{% macro streak(quarter, has_contact, lives) -%}
+{# Quarters in a row without a contact up to this one: the distance to the last one with a contact (rule 1.6). With
+   `ago` up to an earlier one: 1 is the quarter before. #}
+{% macro streak(quarter, has_contact, lives, ago=0) -%}
     cast(
-        {{ quarter }} - coalesce(
+        {{ quarter }} - {{ ago }} - coalesce(
             max(case when {{ has_contact }} then {{ quarter }} end) over (
                 partition by {{ lives }}
                 order by {{ quarter }}
-            ),
-            0
-        ) as integer
-    )
-{%- endmacro %}
-
-{# The same up to the quarter before. #}
-{% macro streak_before(quarter, has_contact, lives) -%}
-    cast(
-        {{ quarter }} - 1 - coalesce(
-            max(case when {{ has_contact }} then {{ quarter }} end) over (
-                partition by {{ lives }}
-                order by {{ quarter }}
-                rows between unbounded preceding and 1 preceding
+                rows between unbounded preceding and {{ ago }} preceding
             ),
             0
         ) as integer

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class Chances:
         return self.first if quarter == 1 else self.after_free if streak > 0 else self.after_call
 
 
+@cache
 def plus_months(day: date, months: int) -> date:
     """The day so many months later, clamped to the month's last (1.1)."""
     return day + relativedelta(months=months)

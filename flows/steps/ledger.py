@@ -165,8 +165,8 @@ def open_ledger(settings: Settings) -> Iterator[Connection]:
 
 @contextmanager
 def held_open(settings: Settings) -> Iterator[None]:
-    """Warehouse and ledger stay open for the block, the ledger with its tables. Within another it does nothing."""
-    with warehouse.held_open(settings.warehouse, settings.ledger, settings.memory):
+    """Warehouse and ledger stay open for the block, the ledger with its tables. A block within opens nothing."""
+    with warehouse.kept_open(settings.warehouse, settings.ledger, settings.memory):
         with connect(settings.ledger) as connection:
             _make_tables(connection)
         yield

@@ -52,12 +52,12 @@ class Node:
 
 def compiled(settings: Settings) -> list[Node]:
     """Everything that a run makes, each after what it reads; compiled first, when the models were changed."""
-    return _compiled(settings.work / "dbt" / "compiled.json", digest_of_models())
+    return _nodes_of(settings.work / "dbt" / "compiled.json", digest_of_models())
 
 
 # A run asks twice, and a backfill each day.
 @lru_cache(maxsize=1)
-def _compiled(own: Path, digest: str) -> list[Node]:
+def _nodes_of(own: Path, digest: str) -> list[Node]:
     for path in (_COMPILED, own):
         nodes = _read(path, digest)
         if nodes is not None:

@@ -68,7 +68,7 @@ _attached: dict[Path, Path] = {}
 
 
 @contextmanager
-def held_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
+def kept_open(path: Path, ledger: Path, memory: str) -> Iterator[None]:
     """Both files stay open for the block: opening one costs more than most of what a step asks it.
 
     `memory` is what they may use of it, like 3GB. Within another such block it changes nothing.

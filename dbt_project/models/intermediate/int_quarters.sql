@@ -17,7 +17,6 @@ quarters as (
         numbered.wave_id,
         numbered.terms_id,
         numbered.quarter,
-        numbered.enrolled_at,
         numbered.enrolled_on,
         numbered.settlement_days,
         numbered.quarter = numbered.quarters as is_last,
@@ -47,7 +46,6 @@ select
     quarters.terms_id,
     quarters.quarter,
     quarters.is_last,
-    quarters.enrolled_at,
     quarters.enrolled_on,
     quarters.quarter_from,
     quarters.quarter_until,
@@ -62,7 +60,7 @@ select
     counted.first_contact_at,
     counted.contact_count is null as is_call_free,
     {{ streak('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }} as streak,
-    {{ streak_before('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id') }}
+    {{ streak('quarters.quarter', 'counted.contact_count is not null', 'quarters.subscriber_id', ago=1) }}
         as streak_before
 from quarters
 left join counted

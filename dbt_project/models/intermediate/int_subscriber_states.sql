@@ -1,15 +1,23 @@
 -- One row per subscriber and state, with the time from which and until which it held.
 
+-- Read three times, which costs less than to write it down.
 with changes as not materialized (
     select * from {{ ref('stg_subscribers') }}
 ),
 
--- Most subscribers have one state, and need not be sorted. A hash that two share only sorts some of these in vain.
 changed as (
-    select hash(changes.subscriber_id) as id_hash
+    {{ ids_of_several('changes', 'subscriber_id') }}
+),
+
+-- Of changes at the same instant the one delivered last counts.
+changes_of_several as (
+    select changes.*
     from changes
-    group by hash(changes.subscriber_id)
-    having count(*) > 1
+    semi join changed on hash(changes.subscriber_id) = changed.id_hash
+    qualify row_number() over (
+        partition by changes.subscriber_id, changes.changed_at
+        order by changes.business_date desc, changes.record_no desc
+    ) = 1
 ),
 
 states as (
@@ -22,18 +30,9 @@ states as (
     union all
 
     select
-        several.*,
-        lead(several.changed_at) over (partition by several.subscriber_id order by several.changed_at) as state_until
-    from (
-        select changes.*
-        from changes
-        semi join changed on hash(changes.subscriber_id) = changed.id_hash
-        -- Of changes at the same instant the one delivered last counts.
-        qualify row_number() over (
-            partition by changes.subscriber_id, changes.changed_at
-            order by changes.business_date desc, changes.record_no desc
-        ) = 1
-    ) as several
+        changes.*,
+        lead(changes.changed_at) over (partition by changes.subscriber_id order by changes.changed_at) as state_until
+    from changes_of_several as changes
 )
 
 select

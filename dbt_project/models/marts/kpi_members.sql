@@ -28,16 +28,22 @@ contacts as (
     group by contacts.subscriber_id
 ),
 
-terminated as (
-    select * from {{ ref('int_subscriber_states') }} where status = 'terminated'
+-- Few have left: to look them up costs less than to join a state of each member.
+terminated_when_the_window_ends as (
+    select members.subscriber_id
+    from {{ ref('int_subscriber_states') }} as states
+    inner join members on states.subscriber_id = members.subscriber_id
+    inner join waves
+        on
+            members.wave_id = waves.wave_id
+            and {{ holds_before('states', 'waves.window_until', 'waves.window_ends_at') }}
+    where states.status = 'terminated'
 ),
 
-terminated_when_the_window_ends as (
-    select
-        terminated.subscriber_id,
-        waves.wave_id
-    from terminated
-    inner join waves on {{ holds_before('terminated', 'waves.window_until', 'waves.window_ends_at') }}
+terminated as (
+    select subscribers.subscriber_id
+    from {{ ref('int_subscribers') }} as subscribers
+    where subscribers.status = 'terminated'
 ),
 
 entitlements as (
@@ -66,10 +72,8 @@ select
     case when waves.window_days > 0 then coalesce(contacts.contact_count, 0) end as contact_count,
     contacts.first_contact_on,
     case
-        when waves.window_days > 0 then
-            (members.subscriber_id, members.wave_id) in (
-                select (ended.subscriber_id, ended.wave_id) from terminated_when_the_window_ends as ended
-            )
+        when waves.window_days > 0
+            then members.subscriber_id in (select ended.subscriber_id from terminated_when_the_window_ends as ended)
     end as is_terminated,
     cast(coalesce(entitlements.granted_mb, 0) as bigint) as granted_mb,
     -- Who has left earns no more of what is missing.
@@ -77,7 +81,7 @@ select
         case
             when
                 members.withdrawn_at is not null
-                or members.subscriber_id in (select subscriber_id from terminated where state_until is null) then 0
+                or members.subscriber_id in (select terminated.subscriber_id from terminated) then 0
             else coalesce(entitlements.missing_mb, 0)
         end as bigint
     ) as owed_mb
