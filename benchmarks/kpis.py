@@ -37,7 +37,8 @@ create temp table people as
 insert into marts.members by name
     select
         subscriber_id, 'w' as wave_id, 'big' as terms_id, if(is_treated, 'treatment', 'control') as arm,
-        i + 1 as draw_rank, date '2017-10-10' as invite_on, is_treated as is_invited,
+        i + 1 as draw_rank, date '2017-10-10' as invite_on, timestamp '2017-10-09 22:00' as invited_at,
+        is_treated as is_invited,
         if(is_enrolled, timestamp '2017-10-11', null) as installed_at,
         if(is_enrolled, timestamp '2017-10-12', null) as signed_in_at,
         if(is_enrolled, timestamp '2017-10-13', null) as video_watched_at,

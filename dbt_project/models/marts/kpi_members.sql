@@ -7,7 +7,6 @@ with members as (
 waves as (
     select
         waves.*,
-        {{ local_midnight('waves.invite_on') }} as invited_at,
         {{ local_midnight('waves.window_until') }} as window_ends_at
     from {{ ref('kpi_waves') }} as waves
 ),
@@ -67,7 +66,7 @@ select
     members.signed_in_at is not null as has_signed_in,
     members.video_watched_at is not null as has_watched,
     members.enrolled_on,
-    cast(members.enrolled_on - waves.invite_on as integer) as days_to_enrol,
+    cast(members.enrolled_on - members.invite_on as integer) as days_to_enrol,
     coalesce(contacts.before_contact_count, 0) as before_contact_count,
     case when waves.window_days > 0 then coalesce(contacts.contact_count, 0) end as contact_count,
     contacts.first_contact_on,
@@ -86,8 +85,9 @@ select
         end as bigint
     ) as owed_mb
 from members
-inner join waves on members.wave_id = waves.wave_id
 left join {{ ref('int_subscriber_states') }} as as_drawn
-    on members.subscriber_id = as_drawn.subscriber_id and {{ holds_on_the_eve('as_drawn', 'waves') }}
+    on members.subscriber_id = as_drawn.subscriber_id and {{ holds_on_the_eve('as_drawn', 'members') }}
 left join contacts on members.subscriber_id = contacts.subscriber_id
 left join entitlements on members.subscriber_id = entitlements.subscriber_id
+-- Last: after this join DuckDB takes the members for few, and would keep them all in memory for each join to come.
+inner join waves on members.wave_id = waves.wave_id

@@ -19,6 +19,7 @@ select
     members.arm,
     members.draw_rank,
     members.invite_on,
+    members.invited_at,
     {{ enrol_until('members') }} as enrol_until,
     invited.subscriber_id is not null as is_invited,
     steps.installed_at,
