@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -102,9 +104,18 @@ class Api:
             f"{self.url}{path}", method=method, data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )  # fmt: skip
-        with urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+        content = until(lambda: self._answered(request), f"{method} {path}: the server stays too busy", 60)
+        return json.loads(content[0]) if content[0] else None
+
+    def _answered(self, request: Request) -> tuple[bytes] | None:
+        """What the server says, None while its database is locked: that is a 503, and Prefect's client asks again."""
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return (answer.read(),)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            return None
 
     def start(self, deployment: str, **parameters) -> str:
         found = self(f"/deployments/name/{deployment}/{deployment}", method="GET")
