@@ -418,6 +418,24 @@ def rebuild() -> None:
 
 
 @main.command()
+@_told
+def audit() -> int:
+    """Derive everything anew, beside the installation, and compare it with the published marts.
+
+    A run derives what its day concerns, and once a week everything; this says whether both come to the same. It takes
+    as long as a rebuild, and changes nothing.
+
+    Exit status: 0 all agree, 1 not.
+    """
+    from flows.steps.audit import audit as compare
+    from flows.steps.status_page import show_findings
+
+    findings = compare(_settings())
+    show_findings(findings)
+    return 1 if any(finding.is_well is False for finding in findings) else 0
+
+
+@main.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Where the page is (default: 4200, or any that is free).")
 @_told
 def up(port: int | None) -> None:

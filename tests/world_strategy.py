@@ -1,5 +1,6 @@
 """Worlds as Hypothesis draws them: a policy, lives, and the order in which deliveries, words and runs come."""
 
+from collections.abc import Callable
 from datetime import date
 
 from hypothesis import strategies as st
@@ -99,6 +100,14 @@ def some_runs(dice: Dice, plan: Plan) -> list[date]:
     return [day for day in ordered for _ in range(2 if dice.chance(10) else 1)]
 
 
+def daily_runs(dice: Dice, plan: Plan) -> list[date]:
+    """Days one after another, most of them ordinary: about the draw, the enrolments, and some boundaries."""
+    boundaries = sorted({day for enrolled_on in plan.enrol_days for day in plan.boundaries(enrolled_on)})
+    about = [plan.invite_on - ONE_DAY, max(plan.enrol_days), *dice.random.sample(boundaries, min(4, len(boundaries)))]
+    runs = {day + n * ONE_DAY for day in about for n in range(-2, 3) if n in (-1, 0) or dice.chance(60)}
+    return sorted(day for day in runs if plan.first_day <= day <= plan.last_day)
+
+
 def arrivals(dice: Dice, plan: Plan) -> tuple[dict[str, int], set[str], dict[int, list[Step]]]:
     """Deliveries that come only before a later run, those that never do, and what is waived before a run."""
     late: dict[str, int] = {}
@@ -126,6 +135,9 @@ def arrivals(dice: Dice, plan: Plan) -> tuple[dict[str, int], set[str], dict[int
 
 class Script:
     """Puts the deliveries, operators' words and runs of a plan in order."""
+
+    changed_policy_percent = 6
+    new_line_percent = 10
 
     def __init__(self, dice: Dice, plan: Plan):
         self.dice, self.plan = dice, plan
@@ -219,14 +231,41 @@ class Script:
             ))  # fmt: skip
 
 
+class DailyScript(Script):
+    """Every delivery comes in time, once, and is accepted."""
+
+    changed_policy_percent = 0
+    new_line_percent = 3
+
+    def deliver_what_came(self, n: int, run: date) -> None:
+        for name, (feed, day, rows) in sorted(self.waiting.items()):
+            if day <= run:
+                del self.waiting[name]
+                self.say(name, feed, [*rows, wrong_row(self.dice, feed, day)] if self.dice.chance(8) else rows)
+        self.steps.append(FillDays(self.plan.runs[n - 1] + ONE_DAY if n else self.plan.first_day, run))
+
+    def operators(self, n: int) -> None:
+        if n and self.unlucky and self.dice.chance(50):
+            self.steps.append(Release(self.dice.pick("one", "all")))
+
+    def redeliver(self) -> None:
+        pass
+
+
 # ---------------------------------------------------------------- worlds
+
+
+def daily_worlds() -> st.SearchStrategy[World]:
+    return st.integers(0, 2**48).map(lambda seed: world_of(seed, daily_runs, DailyScript))
 
 
 def worlds() -> st.SearchStrategy[World]:
     return st.integers(0, 2**48).map(world_of)
 
 
-def world_of(seed: int) -> World:
+def world_of(
+    seed: int, runs: Callable[[Dice, Plan], list[date]] = some_runs, script_of: type[Script] = Script
+) -> World:
     """The same world for the same number."""
     dice = Dice(seed)
     invite_on = dice.pick(*INVITATIONS)
@@ -239,7 +278,7 @@ def world_of(seed: int) -> World:
     waves = some_waves(dice, invite_on, subscribers, terms)
     enrol_days = [invite_on + days * ONE_DAY for days in dice.some([1, 2, 3, 4, 0], 2)] or [invite_on + 2 * ONE_DAY]
     plan = Plan(first_day, last_day, invite_on, terms, enrol_days, [])
-    plan.runs = some_runs(dice, plan)
+    plan.runs = runs(dice, plan)
     lives = live(dice, plan, subscribers)
     # Dice of their own, so that the rest of a world stays what it was.
     call_about_the_invitation(Dice(seed + 1), lives)
@@ -254,13 +293,14 @@ def world_of(seed: int) -> World:
     ]
     policy = policy_files(terms, waves, lines)
 
-    script = Script(dice, plan)
+    script = script_of(dice, plan)
     for n, run in enumerate(plan.runs):
         script.before_run(n, run)
-        if n and dice.chance(6):  # what was used is changed: the run refuses, and the change is taken back
+        if n and dice.chance(script.changed_policy_percent):
+            # What was used is changed: the run refuses, and the change is taken back.
             script.steps.append(SetPolicy(policy_files(terms, waves, lines, welcome_more=1)))
             script.steps += [Run(run), SetPolicy(policy)]
-        if n and plan.runs[n - 1] < run and dice.chance(10):
+        if n and plan.runs[n - 1] < run and dice.chance(script.new_line_percent):
             lines = [*lines, ("unheard-of", plan.runs[n - 1] + ONE_DAY, dice.pick("true", "false"), f"new {n}")]
             policy = policy_files(terms, waves, lines)
             script.steps.append(SetPolicy(policy))

@@ -1,3 +1,4 @@
+{{ config(meta={'is_of_all': true}) }}
 -- Lines and volume of each batch are those of its grants, the batch of this run included.
 
 with batches as (

@@ -91,7 +91,15 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     if kept.is_file():
         os.utime(kept)
         return kept
-    with tempfile.TemporaryDirectory(prefix=f"run_{run.run_no:06d}_", dir=folder) as scratch:
+    derive_past(settings, run, kept)
+    for old in sorted(folder.glob("run_*.duckdb"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return kept
+
+
+def derive_past(settings: Settings, run: PastRun, marts: Path) -> None:
+    """Derive all that a run knew from archive and ledger, and leave its marts in a file. Raises CallfreeError."""
+    with tempfile.TemporaryDirectory(prefix=f"run_{run.run_no:06d}_", dir=marts.parent) as scratch:
         past = settings.model_copy(update={"home": Path(scratch), "policy": Path(scratch, "policy")})
         past.archive.symlink_to(settings.archive, target_is_directory=True)
         past.make_folders()
@@ -101,10 +109,7 @@ def marts_as_of(settings: Settings, day: date) -> Path:
         derive(past, policy.load(past.policy))
         fill_table(past)
         publish_marts(past)
-        os.replace(past.marts, kept)
-    for old in sorted(folder.glob("run_*.duckdb"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        old.unlink(missing_ok=True)
-    return kept
+        os.replace(past.marts, marts)
 
 
 def _readable_ledger(settings: Settings) -> Path:

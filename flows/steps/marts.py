@@ -1,7 +1,11 @@
-"""The marts for analysts: a copy beside the warehouse, replaced whole after each run."""
+"""The marts for analysts: a file beside the warehouse, of which each run puts another in the place."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from flows.settings import Settings
 from flows.steps import crash_points
@@ -21,7 +25,7 @@ def has_marts(connection: Connection) -> bool:
 
 
 def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
-    """Copy every mart into `published/marts.duckdb`; readers keep the copy they have open.
+    """Put every mart into `published/marts.duckdb`; readers keep the copy they have open.
 
     Returns the exceptions that are new since the last time: kind, subject, item_count.
     """
@@ -29,20 +33,18 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     beside.unlink(missing_ok=True)
     with connect(settings.warehouse) as connection:
         news = _new_exceptions(connection)
-        attach(connection, beside, "published")
-        with transaction(connection):
-            for (table,) in connection.execute(
-                "select table_name from information_schema.tables"
-                " where table_catalog = current_database() and table_schema = ? order by table_name",
-                [SCHEMA],
-            ).fetchall():
-                connection.execute(f"create table published.main.{table} as from {SCHEMA}.{table}")
-            connection.execute(
-                "create table published.main.run as select business_date, is_current from intermediate.int_run"
-            )
-            _describe(connection, compiled(settings))
-        connection.execute("checkpoint published")
-        connection.execute("detach published")
+        nodes = [node for node in compiled(settings) if node.schema == SCHEMA and node.kind != "test"]
+        is_kept = _follows(connection, settings.marts)
+        if is_kept:
+            shutil.copyfile(settings.marts, beside)
+        try:
+            _write(connection, beside, nodes, is_kept)
+        except duckdb.Error:
+            if not is_kept:
+                raise
+            # What was published may be damaged.
+            beside.unlink()
+            _write(connection, beside, nodes, is_kept=False)
     descriptor = os.open(beside, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -51,7 +53,51 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     os.replace(beside, settings.marts)
     crash_points.passed("the marts have their name")
     sync_folder(settings.published)
+    with connect(settings.warehouse) as connection:
+        connection.execute(
+            "create or replace table raw.published as select derivation, ? as file from raw.derived",
+            [_mark_of(settings.marts)],
+        )
     return tuple(news)
+
+
+def _follows(connection: Connection, published: Path) -> bool:
+    """Whether the file holds what was derived before, and nobody has touched it: all rows stay but those concerned."""
+    connection.execute("create table if not exists raw.published (derivation uuid, file varchar)")
+    return published.is_file() and connection.execute(
+        "select exists (from raw.derived inner join raw.published on derived.follows = published.derivation"
+        " where published.file = ?)",
+        [_mark_of(published)],
+    ).fetchone() == (True,)
+
+
+def _mark_of(path: Path) -> str:
+    """What changes whenever the file does."""
+    found = path.stat()
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
+
+def _write(connection: Connection, path: Path, nodes: list[Node], is_kept: bool) -> None:
+    connection.execute("detach database if exists published")
+    attach(connection, path, "published")
+    with transaction(connection):
+        for node in nodes:
+            _publish(connection, node, is_kept)
+        connection.execute(
+            "create or replace table published.main.run as select business_date, is_current from intermediate.int_run"
+        )
+        _describe(connection, nodes)
+    connection.execute("checkpoint published")
+    connection.execute("detach published")
+
+
+def _publish(connection: Connection, mart: Node, is_kept: bool) -> None:
+    if not (is_kept and mart.unique_key):
+        connection.execute(f"create or replace table published.main.{mart.name} as from {mart.relation}")
+        return
+    concerned = f"where {mart.unique_key} in (from raw.concerned)"
+    connection.execute(f"delete from published.main.{mart.name} {concerned}")
+    connection.execute(f"insert into published.main.{mart.name} from {mart.relation} {concerned}")
 
 
 def _describe(connection: Connection, nodes: list[Node]) -> None:
@@ -64,11 +110,8 @@ def _describe(connection: Connection, nodes: list[Node]) -> None:
         }.items()
     ]
     for node in nodes:
-        if node.schema == SCHEMA:
-            said.append((f'table published.main."{node.name}"', node.description))
-            said += [
-                (f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()
-            ]
+        said.append((f'table published.main."{node.name}"', node.description))
+        said += [(f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()]
     connection.execute("".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said))
 
 

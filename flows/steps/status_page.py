@@ -61,11 +61,12 @@ def _at_a_glance(status: dict[str, Any]) -> str:
 
 
 def show_findings(findings: list[Finding]) -> None:
-    """Print what the doctor found, a line each."""
+    """Print what the doctor or an audit found, a line each."""
     console = Console(highlight=False, soft_wrap=True)
     marks = {True: "[green]ok[/]     ", False: "[red]not ok[/] ", None: "[yellow]?[/]      "}
+    width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        console.print(f"{marks[finding.is_well]} [bold]{finding.subject:<10}[/] {escape(finding.told)}")
+        console.print(f"{marks[finding.is_well]} [bold]{finding.subject:<{width}}[/] {escape(finding.told)}")
 
 
 def _late_by_feed(late: list[dict[str, str]]) -> list[str]:

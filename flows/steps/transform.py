@@ -41,6 +41,10 @@ class Node:
     columns: dict[str, str] = field(default_factory=dict)
     # What follows the types in the table's definition, where the contract says more than types.
     constraints: dict[str, str] = field(default_factory=dict)
+    # By which column a day replaces the rows of those it concerns (`concerned`). Without one it is made anew.
+    unique_key: str = ""
+    # A test that compares all rows, and means nothing for those of some subscribers.
+    is_of_all: bool = False
     # What the table and its columns say of themselves, where it is published.
     description: str = ""
     descriptions: dict[str, str] = field(default_factory=dict)
@@ -129,7 +133,8 @@ def _compile() -> list[Node]:
 def _node(node: dict) -> Node | None:
     config = node["config"]
     if node["resource_type"] == "test":
-        return Node(node["name"], "test", node["schema"], node["compiled_code"])
+        is_of_all = config["meta"].get("is_of_all", False)
+        return Node(node["name"], "test", node["schema"], node["compiled_code"], is_of_all=is_of_all)
     if config["materialized"] == "ephemeral":
         return None
     columns = node["columns"].values()
@@ -142,6 +147,7 @@ def _node(node: dict) -> Node | None:
         sql=node.get("compiled_code"),
         columns=config.get("column_types") or ({c["name"]: c["data_type"] for c in columns} if is_enforced else {}),
         constraints={c["name"]: told for c in columns if (told := " ".join(map(_constraint, c["constraints"])))},
+        unique_key=config["unique_key"] or "",
         description=node["description"] if is_told else "",
         descriptions={c["name"]: c["description"] for c in columns if c["description"]} if is_told else {},
     )

@@ -1,3 +1,4 @@
+{{ config(unique_key='call_id') }}
 -- One row per known call: whose it is, and whether its line and its outcome count on its day.
 
 with calls as (

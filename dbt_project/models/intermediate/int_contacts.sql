@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per contact of a member of either arm, under the terms of its wave, and the quarter that it breaks.
 
 with contacts as (

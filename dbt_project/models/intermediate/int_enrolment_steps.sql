@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per treatment member: how far it came on the way to enrolment, by what is known now.
 
 with members as (

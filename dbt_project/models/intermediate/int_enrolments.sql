@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolled subscriber: as recorded, and those that this run records.
 
 with recorded as (

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per member of a drawn wave, those drawn in this run included, with the terms it was drawn under.
 
 with members as (

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolled subscriber and quarter of its terms: contacts, streak, and whether it is decided.
 
 with enrolments as (

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per subscriber and state, with the time from which and until which it held.
 
 -- Read three times, which costs less than to write it down.

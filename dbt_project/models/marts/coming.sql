@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per member and thing that comes next for it, with its day.
 
 with members as (

@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', unique_key='subscriber_id') }}
 -- One row per contact of a member of either arm: a call that counts under the terms of its wave.
 
 select

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per subscriber and drawn wave: drawn, or the first rule that kept it out, by what is known now.
 
 with waves as (
@@ -20,20 +21,9 @@ members as (
         members.subscriber_id,
         members.wave_id,
         members.draw_rank,
-        waves.wave_order,
-        {{ draw_hash('waves.seed', 'members.subscriber_id') }} as draw_hash
+        waves.wave_order
     from {{ ref('int_members') }} as members
     inner join waves on members.wave_id = waves.wave_id
-),
-
--- The last on whom the lot fell: whoever ranks after it was beyond the sizes, whatever was known. Where all that were
--- eligible were drawn, nobody was beyond.
-last_drawn as (
-    select
-        members.wave_id,
-        max_by((members.draw_hash, members.subscriber_id), members.draw_rank) as place
-    from members
-    group by members.wave_id
 ),
 
 pairs as (
@@ -78,11 +68,12 @@ select
         when members.wave_order < pairs.wave_order then 'member_before'
         when
             pairs.drawn_count < pairs.eligible_count
-            and ({{ draw_hash('pairs.seed', 'pairs.subscriber_id') }}, pairs.subscriber_id) > last_drawn.place
+            and ({{ draw_hash('pairs.seed', 'pairs.subscriber_id') }}, pairs.subscriber_id)
+            > (last_drawn.draw_hash, last_drawn.subscriber_id)
             then 'ranked_beyond'
         else 'known_later'
     end as draw_outcome
 from pairs
 left join members on pairs.subscriber_id = members.subscriber_id
 left join eves on pairs.subscriber_id = eves.subscriber_id and pairs.wave_id = eves.wave_id
-inner join last_drawn on pairs.wave_id = last_drawn.wave_id
+inner join {{ ref('int_last_drawn') }} as last_drawn on pairs.wave_id = last_drawn.wave_id

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolled subscriber: its enrolment as recorded.
 
 select

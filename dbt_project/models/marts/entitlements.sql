@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per entitlement that is decided or was granted, weighed against the ledger once this run has posted.
 
 with due as (

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per grant: what was posted, in which file it went out, and what billing said.
 
 with grants as (

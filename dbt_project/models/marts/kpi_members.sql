@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per member of either arm: what the arms are compared by, as drawn, enrolled or not.
 
 with members as (

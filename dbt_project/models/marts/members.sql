@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per member of a drawn wave: its arm, and how far it came on the way to enrolment.
 
 with invited as (

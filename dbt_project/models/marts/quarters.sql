@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolled subscriber and quarter that has begun: contacts, streak, and whether it is decided.
 
 with quarters as (

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolled subscriber, quarter with contacts and quarter that would be worth something else without them.
 
 with quarters as (

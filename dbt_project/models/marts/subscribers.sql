@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', unique_key='subscriber_id') }}
 -- One row per subscriber: its state as of the end of the business date, and its place in the pilot.
 
 select

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per enrolment that this run records.
 
 select

@@ -1,3 +1,4 @@
+{{ config(unique_key='subscriber_id') }}
 -- One row per grant that this run posts: the difference between what is entitled and what was issued.
 
 select
