@@ -69,7 +69,8 @@ select
             from ledger.runs as runs
             where runs.run_no = derived.run_no + 1 and runs.business_date = derived.business_date
         )
-    ) as "what was derived last was not posted",
+        and (select old.business_date from intermediate.int_run as old) = derived.business_date
+    ) as "what was derived last was not posted, or is not there",
     exists (
         from ledger.decisions as decisions
         where decisions.decision_id > derived.last_decision_id and decisions.kind <> 'release'
@@ -196,6 +197,13 @@ where
     and entitlements.nominal_from <= span.derived_until + 1
 """
 
+# As after a history that was run at once: next day everybody is concerned to whom it has granted something.
+_IS_TOO_MUCH = """
+select
+    (select count(*) from concerned) > 100000
+    and (select count(*) from concerned) > (select count(*) from intermediate.int_subscriber_states) / 5
+"""
+
 _ALSO_CONCERNED = """
 -- Whose calls these are.
 insert into concerned
@@ -229,7 +237,8 @@ def rules_of(policy: Policy) -> str:
 def why_all(connection: Connection, nodes: list[Node], rules: str) -> str | None:
     """Why everything is to be derived anew; None on an ordinary day.
 
-    Leaves stand-ins of the small tables as they are now, which `find` reads.
+    For that it finds which calls the day changes and whom it concerns, as far as the last derivation tells:
+    `changed_subscribers`, `changed_calls` and `concerned`, which last until the connection is closed.
     """
     connection.execute("create table if not exists raw.derived (rules varchar)")
     if not connection.execute("select exists (from raw.derived where rules = ?)", [rules]).fetchone()[0]:
@@ -239,19 +248,19 @@ def why_all(connection: Connection, nodes: list[Node], rules: str) -> str | None
         if node.name in _SMALL:
             small.put(node, small.instead(node.sql))
     (reasons,) = rows(connection, _REASONS)
-    return next((reason for reason, is_so in reasons.items() if is_so is not False), None)
-
-
-def find(connection: Connection) -> int:
-    """Find which calls a day changes and whom it concerns, as far as the last derivation tells. Returns how many."""
+    why = next((reason for reason, is_so in reasons.items() if is_so is not False), None)
+    if why is not None:
+        return why
     connection.execute(_CHANGED)
     connection.execute(_CONCERNED)
-    return connection.execute("select count(*) from concerned").fetchone()[0]
+    (is_too_much,) = connection.execute(_IS_TOO_MUCH).fetchone()
+    return "so many are concerned that all costs less" if is_too_much else None
 
 
-def find_callers(connection: Connection) -> None:
-    """Those whose calls are other ones now are concerned too."""
+def find_callers(connection: Connection) -> int:
+    """Those whose calls are other ones now are concerned too. Returns how many are concerned in all."""
     connection.execute(_ALSO_CONCERNED)
+    return connection.execute("select count(distinct subscriber_id) from concerned").fetchone()[0]
 
 
 def note_derived(connection: Connection, rules: str, is_whole: bool) -> None:

@@ -29,15 +29,15 @@ def derive(settings: Settings, policy: Policy) -> None:
     nodes = transform.compiled(settings)
     rules = concerned.rules_of(policy)
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
-        why = concerned.why_all(connection, nodes, rules)
-        if why is None:
-            try:
+        try:
+            why = concerned.why_all(connection, nodes, rules)
+            if why is None:
                 with transaction(connection):
                     _derive_day(connection, nodes, policy)
                     concerned.note_derived(connection, rules, is_whole=False)
                     _require_contracts(connection, nodes)
-            except (CallfreeError, duckdb.Error) as error:
-                why = str(error) if isinstance(error, CallfreeError) else type(error).__name__
+        except (CallfreeError, duckdb.Error) as error:
+            why = str(error) if isinstance(error, CallfreeError) else type(error).__name__
         if why is not None:
             log.info("deriving everything anew (%s) ...", why)
             with transaction(connection):
@@ -58,7 +58,6 @@ def _derive_whole(connection: Connection, nodes: list[Node], policy: Policy) -> 
 
 
 def _derive_day(connection: Connection, nodes: list[Node], policy: Policy) -> None:
-    log.info("deriving what concerns %d subscribers ...", concerned.find(connection))
     by_name = {node.name: node for node in nodes}
     _make_anew(connection, by_name["stg_deliveries"], policy)
     for model, feed in _FIRST.items():
@@ -68,7 +67,7 @@ def _derive_day(connection: Connection, nodes: list[Node], policy: Policy) -> No
         changed.put(view, changed.instead(view.sql), "view")
         with _told(node):
             changed.replace_rows(node, f"changed_{feed}")
-    concerned.find_callers(connection)
+    log.info("deriving what concerns %d subscribers ...", concerned.find_callers(connection))
     stand_ins = StandIns(connection)
     for relation, rows_of_concerned in concerned.ROWS_OF_CONCERNED.items():
         stand_ins.put(relation, rows_of_concerned)
