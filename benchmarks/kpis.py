@@ -61,7 +61,9 @@ insert into intermediate.int_calls by name
         false as is_voided, true as counts_line, true as counts_outcome
     from range({n} * 3) as calls (k);
 insert into intermediate.int_contacts by name
-    select call_id, subscriber_id, 'w' as wave_id, started_on
+    select
+        call_id, subscriber_id, 'w' as wave_id, started_on,
+        if(started_on >= date '2017-10-10', datesub('month', date '2017-10-10', started_on) + 1, null) as wave_month
     from intermediate.int_calls where subscriber_id is not null;
 insert into marts.entitlements by name
     select

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from derived_twice import DerivedTwice
 from flows.errors import CallfreeError, WrongUsage
-from flows.steps import concerned, marts, operator, restoring, transform
+from flows.steps import last_derivation, marts, operator, restoring, transform
 from flows.steps import run as steps
 from flows.steps.audit import audit
 from flows.steps.feeds import DAILY_FEEDS
@@ -98,14 +98,14 @@ def twice(monkeypatch):
 @pytest.fixture
 def was_ordinary(monkeypatch):
     """What each derivation found of its day."""
-    found, why_all = [], concerned.why_all
+    found, why_all = [], last_derivation.why_all
 
     def asked(*arguments) -> str | None:
         why = why_all(*arguments)
         found.append(why is None)
         return why
 
-    monkeypatch.setattr(concerned, "why_all", asked)
+    monkeypatch.setattr(last_derivation, "why_all", asked)
     return found
 
 
@@ -198,6 +198,7 @@ READ_BY = {
     "int_members": {"int_run", "int_waves"},
     "int_enrolments": {"int_run"},
     "int_contacts": set(),
+    "int_contact_months": set(),
     "int_quarters": {"int_feed_days"},
     "int_entitlements": {"int_run", "raw.run"},
     "enrolments_due": set(),
@@ -400,7 +401,9 @@ def test_what_is_damaged_without_a_trace_is_published_whole(home):
 
 def mark_as_published(home: Days) -> None:
     with connect(home.settings.warehouse) as connection:
-        connection.execute("update raw.published set file = ?", [marts._mark_of(home.settings.marts)])
+        connection.execute(
+            "update raw.made set state = ? where thing = 'marts.duckdb'", [marts._mark_of(home.settings.marts)]
+        )
 
 
 # --- The audit ----------------------------------------------------------------------------------------------------
@@ -414,7 +417,7 @@ def test_an_audit_names_the_table_that_says_something_else(home):
     with connect(home.settings.warehouse) as connection:
         connection.execute("update marts.members set enrolment_state = 'waiting' where subscriber_id = 'bert'")
         connection.execute("delete from intermediate.int_contacts")
-        connection.execute("update raw.published set file = 'touched'")
+        connection.execute("update raw.made set state = 'touched' where thing = 'marts.duckdb'")
     steps.publish_marts(home.settings)
     wrong = {finding.subject: finding.told for finding in audit(home.settings) if not finding.is_well}
     assert wrong.keys() == {"contacts", "members"}

@@ -58,7 +58,7 @@ class Terms(BaseModel):
 
     terms_id: Name
     welcome_mb: Whole
-    quarters: Annotated[Whole, Field(ge=1, le=400)]
+    quarters: Annotated[Whole, Field(ge=1, le=100)]
     min_contact_seconds: Whole
     settlement_days: Annotated[Whole, Field(le=3650)]
     enrolment_days: Annotated[Whole, Field(le=36500)]

@@ -1,5 +1,5 @@
 {{ config(unique_key='subscriber_id') }}
--- One row per contact of a member of either arm, under the terms of its wave, and the quarter that it breaks.
+-- One row per contact of a member of either arm, under the terms of its wave, the quarter that it breaks, and its month.
 
 with contacts as (
     select
@@ -12,8 +12,10 @@ with contacts as (
         calls.started_on,
         calls.duration_s,
         calls.outcome,
+        members.invite_on,
         enrolments.enrolled_at,
         enrolments.quarters,
+        {{ whole_months('members.invite_on', 'calls.started_on') }} + 1 as wave_month,
         {{ whole_months('enrolments.enrolled_on', 'calls.started_on') }} // 3 + 1 as quarter
     from {{ ref('int_calls') }} as calls
     inner join {{ ref('int_members') }} as members on calls.subscriber_id = members.subscriber_id
@@ -43,5 +45,7 @@ select
                 then contacts.quarter
         end
         as integer
-    ) as quarter
+    ) as quarter,
+    -- With no regard to enrolment, so that both arms are counted alike.
+    cast(case when contacts.started_on >= contacts.invite_on then contacts.wave_month end as integer) as wave_month
 from contacts

@@ -18,7 +18,10 @@ contacts as (
         contacts.subscriber_id,
         count(*) filter (where contacts.started_on >= waves.invite_on) as contact_count,
         count(*) filter (where contacts.started_on < waves.invite_on) as before_contact_count,
-        min(contacts.started_on) filter (where contacts.started_on >= waves.invite_on) as first_contact_on
+        min(contacts.started_on) filter (where contacts.started_on >= waves.invite_on) as first_contact_on,
+        -- Terms have at most 100 quarters: what comes after these shares a bit.
+        bit_or(cast(1 as hugeint) << least((contacts.wave_month - 1) // 3, 100))
+            filter (where contacts.started_on >= waves.invite_on) as called_quarters
     from {{ ref('int_contacts') }} as contacts
     inner join waves
         on
@@ -71,6 +74,7 @@ select
     coalesce(contacts.before_contact_count, 0) as before_contact_count,
     case when waves.window_days > 0 then coalesce(contacts.contact_count, 0) end as contact_count,
     contacts.first_contact_on,
+    coalesce(contacts.called_quarters, 0) as called_quarters,
     case
         when waves.window_days > 0
             then members.subscriber_id in (select ended.subscriber_id from terminated_when_the_window_ends as ended)

@@ -19,25 +19,10 @@ quarters as (
         waves.wave_id,
         waves.terms_id,
         waves.quarter,
-        {{ add_months('waves.invite_on', '3 * (waves.quarter - 1)') }} as quarter_from,
-        {{ add_months('waves.invite_on', '3 * waves.quarter') }} as quarter_until,
         {{ add_days(add_months('waves.invite_on', '3 * waves.quarter'), 'waves.settlement_days') }} as decided_from
     from waves
     where {{ add_days(add_months('waves.invite_on', '3 * waves.quarter'), 'waves.settlement_days') }}
         <= waves.window_until
-),
-
-called as (
-    select
-        contacts.subscriber_id,
-        list(distinct quarters.quarter order by quarters.quarter) as called_quarters
-    from {{ ref('int_contacts') }} as contacts
-    inner join quarters
-        on
-            contacts.wave_id = quarters.wave_id
-            and contacts.started_on >= quarters.quarter_from
-            and contacts.started_on < quarters.quarter_until
-    group by contacts.subscriber_id
 ),
 
 -- Members with the same quarters called in and the same end of their line climb alike.
@@ -46,11 +31,10 @@ climbers as (
         members.wave_id,
         members.arm,
         members.enrolled_on is not null as is_enrolled,
-        coalesce(called.called_quarters, cast([] as integer[])) as called_quarters,
+        members.called_quarters,
         exits.left_on,
         count(*) as member_count
     from {{ ref('kpi_members') }} as members
-    left join called on members.subscriber_id = called.subscriber_id
     left join {{ ref('int_exits') }} as exits on members.subscriber_id = exits.subscriber_id
     group by all
 ),
@@ -61,11 +45,11 @@ steps as (
         quarters.terms_id,
         quarters.quarter,
         quarters.decided_from,
-        cast(
-            quarters.quarter
-            - coalesce(list_max(list_filter(climbers.called_quarters, lambda called: called <= quarters.quarter)), 0)
-            as integer
-        ) as streak
+        {{ streak(
+            'quarters.quarter',
+            '((climbers.called_quarters >> (quarters.quarter - 1)) & 1) = 1',
+            'climbers.wave_id, climbers.arm, climbers.is_enrolled, climbers.called_quarters, climbers.left_on',
+        ) }} as streak
     from climbers
     inner join quarters on climbers.wave_id = quarters.wave_id
 ),

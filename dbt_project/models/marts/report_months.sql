@@ -25,31 +25,15 @@ arms as (
     group by members.wave_id, members.arm
 ),
 
-counted as (
-    select
-        contacts.wave_id,
-        contacts.arm,
-        months.month,
-        contacts.subscriber_id,
-        count(*) as contact_count
-    from {{ ref('int_contacts') }} as contacts
-    inner join months
-        on
-            contacts.wave_id = months.wave_id
-            and contacts.started_on >= months.month_from
-            and contacts.started_on < months.month_until
-    group by contacts.wave_id, contacts.arm, months.month, contacts.subscriber_id
-),
-
 summed as (
     select
-        counted.wave_id,
-        counted.arm,
-        counted.month,
-        sum(counted.contact_count) as contact_sum,
-        sum(counted.contact_count * counted.contact_count) as contact_square_sum
-    from counted
-    group by counted.wave_id, counted.arm, counted.month
+        counts.wave_id,
+        counts.arm,
+        counts.wave_month,
+        sum(counts.contact_count) as contact_sum,
+        sum(counts.contact_count * counts.contact_count) as contact_square_sum
+    from {{ ref('int_contact_months') }} as counts
+    group by counts.wave_id, counts.arm, counts.wave_month
 )
 
 select
@@ -64,4 +48,4 @@ select
 from months
 inner join arms on months.wave_id = arms.wave_id
 left join summed
-    on months.wave_id = summed.wave_id and arms.arm = summed.arm and months.month = summed.month
+    on months.wave_id = summed.wave_id and arms.arm = summed.arm and months.month = summed.wave_month

@@ -5,6 +5,15 @@ with cuts as (
     {{ days_looked_back_on() }}
 ),
 
+-- Looked up, and not joined: how many stand somewhere is not foreseen, so a join would keep all of them in memory.
+left_by as (
+    select
+        cuts.cut_on,
+        leavers.subscriber_id
+    from {{ ref('int_leavers') }} as leavers
+    inner join cuts on leavers.left_on <= cuts.cut_on
+),
+
 -- Where each stands is said by one of its quarters: the one under way, or the last once that has ended.
 stood as (
     select
@@ -21,9 +30,13 @@ stood as (
         end as streak,
         quarters.quarter_until > cuts.next_day
         and coalesce(quarters.first_contact_at < cuts.next_day_begins_at, false) as has_called_since,
-        coalesce(leavers.left_on <= cuts.cut_on, false) as has_left
+        (cuts.cut_on, quarters.subscriber_id) in (
+            select
+                left_by.cut_on,
+                left_by.subscriber_id
+            from left_by
+        ) as has_left
     from {{ ref('int_quarters') }} as quarters
-    left join {{ ref('int_leavers') }} as leavers on quarters.subscriber_id = leavers.subscriber_id
     inner join cuts
         on
             quarters.enrolled_on <= cuts.cut_on
