@@ -2,7 +2,8 @@
 
 from expectations.suite import MSISDN, NAME, Suite, matches
 
-# One row per grant about to be posted, with the terms, the entitlement and the ledger it must agree with.
+# One row per grant about to be posted, with the terms, the entitlement and the ledger it must agree with. Of the
+# ledger only those rows are looked at that the batch could repeat: all of them would fill the memory.
 _GRANTS = """select
     due.*,
     terms.quarters as quarters_of_terms,
@@ -12,7 +13,9 @@ _GRANTS = """select
     owed.entitled_mb as owed_entitled_mb,
     owed.issued_mb as owed_issued_mb,
     coalesce(posted.last_entry_no, 0) as last_entry_no,
-    due.grant_id in (select grant_id from ledger.main.grants) as is_posted,
+    due.grant_id in (
+        select grant_id from ledger.main.grants where grant_id in (select grant_id from posting.grants_due)
+    ) as is_posted,
     due.grant_id in (
         select grant_id from posting.grants_due group by grant_id having count(*) > 1
     ) as is_twice,
@@ -31,6 +34,7 @@ left join intermediate.int_entitlements as owed
 left join (
     select subscriber_id, quarter, month, max(entry_no) as last_entry_no
     from ledger.main.grants
+    where subscriber_id in (select subscriber_id from posting.grants_due)
     group by subscriber_id, quarter, month
 ) as posted
     on due.subscriber_id = posted.subscriber_id and due.quarter = posted.quarter and due.month = posted.month"""
