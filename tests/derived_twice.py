@@ -1,7 +1,7 @@
 """Each derivation done twice: as the day's run does it, and whole. Every table must hold the same rows."""
 
 from flows.settings import Settings
-from flows.steps import concerned, derivation, transform
+from flows.steps import derivation, last_derivation, transform
 from flows.steps.policy import Policy
 from flows.steps.warehouse import connect
 
@@ -14,19 +14,21 @@ class DerivedTwice:
     def __init__(self, monkeypatch) -> None:
         self.ordinary = 0
         self._found: list[str | None] = []
-        why_all = concerned.why_all
+        why_all = last_derivation.why_all
 
         def asked(*arguments) -> str | None:
             self._found.append(why_all(*arguments))
             return self._found[-1]
 
-        monkeypatch.setattr(concerned, "why_all", asked)
+        monkeypatch.setattr(last_derivation, "why_all", asked)
         # No whole derivation comes between, so that what an ordinary day has missed stays missed.
-        seldom = concerned._REASONS.replace("derived.whole_on + 7", "derived.whole_on + 1000")
-        assert seldom != concerned._REASONS
-        monkeypatch.setattr(concerned, "_REASONS", seldom)
+        seldom = last_derivation._REASONS.replace("derived.whole_on + 7", "derived.whole_on + 1000")
+        assert seldom != last_derivation._REASONS
+        monkeypatch.setattr(last_derivation, "_REASONS", seldom)
 
     def derive(self, settings: Settings, policy: Policy) -> None:
+        with connect(settings.warehouse) as connection:
+            _require_known(connection)
         derivation.derive(settings, policy)
         if self._found[-1] is not None:
             return
@@ -52,6 +54,18 @@ class DerivedTwice:
             }
             connection.execute("rollback")
         assert not differing, f"an ordinary day and all derived anew differ: {differing}"
+
+
+def _require_known(connection) -> None:
+    """What the run before knows of entitlements is what it has derived of them."""
+    made = "from raw.made natural join raw.derived where thing = 'known entitlements'"
+    is_there = "from duckdb_tables() where schema_name = 'raw' and table_name = 'made'"
+    if connection.execute(is_there).fetchall() and connection.execute(made).fetchall():
+        derived = (
+            "(select subscriber_id, quarter, month, entitled_mb from marts.entitlements"
+            " where is_decided and entry_count > 0)"
+        )
+        assert not _difference(connection, "raw.known_entitlements", derived)
 
 
 def _difference(connection, one: str, other: str) -> list[tuple]:

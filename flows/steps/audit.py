@@ -16,8 +16,8 @@ from flows.steps.warehouse import connect, read_through
 _IS_OF_THE_LAST_RUN = """
 select exists (
     from raw.derived
-    inner join raw.published on derived.derivation = published.derivation
-    where derived.is_posting and derived.run_no + 1 = ?
+    inner join raw.made on derived.derivation = made.derivation
+    where made.thing = $marts and derived.is_posting and derived.run_no + 1 = $run_no
 )
 """
 
@@ -48,7 +48,9 @@ def _require_of(settings: Settings, run: PastRun) -> None:
         raise CallfreeError("There is no warehouse.duckdb: callfree rebuild makes it anew, and all that is published.")
     with connect(settings.warehouse) as connection:
         try:
-            is_of_the_run = connection.execute(_IS_OF_THE_LAST_RUN, [run.run_no]).fetchone()[0]
+            is_of_the_run = connection.execute(
+                _IS_OF_THE_LAST_RUN, {"marts": settings.marts.name, "run_no": run.run_no}
+            ).fetchone()[0]
         except duckdb.Error:
             # An earlier version has derived it.
             is_of_the_run = False

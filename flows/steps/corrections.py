@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from flows.settings import Settings
-from flows.steps.warehouse import connect, rows
+from flows.steps import last_derivation
+from flows.steps.warehouse import Connection, connect, rows, transaction
+
+_THING = "known entitlements"
+_KNOWN = (
+    "create table if not exists raw.known_entitlements"
+    " (subscriber_id varchar, quarter integer, month integer, entitled_mb bigint)"
+)
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,10 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
     A warehouse that is derived anew has nothing to compare with.
     """
     with connect(settings.warehouse) as connection:
-        connection.execute(
-            "create table if not exists raw.known_entitlements"
-            " (subscriber_id varchar, quarter integer, month integer, entitled_mb bigint)"
-        )
+        connection.execute(_KNOWN)
         found = rows(
             connection,
-            """
+            f"""
             select
                 now.entitled_mb > known.entitled_mb as is_up,
                 count(*) as entitlement_count,
@@ -46,7 +50,11 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
             from raw.known_entitlements as known
             inner join marts.entitlements as now
                 on known.subscriber_id = now.subscriber_id and known.quarter = now.quarter and known.month = now.month
-            where now.is_decided and now.entitled_mb <> known.entitled_mb
+            where
+                now.is_decided
+                and now.entitled_mb <> known.entitled_mb
+                and {_may_differ(connection, "known")}
+                and {_may_differ(connection, "now")}
             group by is_up
             order by is_up
             """,
@@ -56,9 +64,18 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
 
 def know_entitlements(settings: Settings) -> None:
     """What is owed now is known: a run does this last, for what it found is told only when it comes to its end."""
-    with connect(settings.warehouse) as connection:
+    with connect(settings.warehouse) as connection, transaction(connection):
+        connection.execute(_KNOWN)
+        connection.execute(f"delete from raw.known_entitlements as known where {_may_differ(connection, 'known')}")
         connection.execute(
-            "create or replace table raw.known_entitlements as"
-            " select subscriber_id, quarter, month, entitled_mb from marts.entitlements"
-            " where is_decided and entry_count > 0"
+            "insert into raw.known_entitlements"
+            " select now.subscriber_id, now.quarter, now.month, now.entitled_mb from marts.entitlements as now"
+            f" where now.is_decided and now.entry_count > 0 and {_may_differ(connection, 'now')}"
         )
+        last_derivation.note_made(connection, _THING)
+
+
+def _may_differ(connection: Connection, rows_of: str) -> str:
+    """The condition for rows that may not be as they were known."""
+    is_kept = last_derivation.follows(connection, _THING)
+    return f"{rows_of}.subscriber_id in (from raw.concerned)" if is_kept else "true"

@@ -8,7 +8,7 @@ import duckdb
 
 from flows.errors import CallfreeError, way_out
 from flows.settings import Settings
-from flows.steps import concerned, crash_points, transform
+from flows.steps import concerned, crash_points, last_derivation, transform
 from flows.steps.policy import Policy
 from flows.steps.stand_ins import StandIns
 from flows.steps.transform import Node
@@ -27,22 +27,23 @@ def derive(settings: Settings, policy: Policy) -> None:
     Unit tests of the models are for `make test`; a run tests its data. Raises CallfreeError naming what failed.
     """
     nodes = transform.compiled(settings)
-    rules = concerned.rules_of(policy)
+    rules = last_derivation.rules_of(policy)
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
         try:
-            why = concerned.why_all(connection, nodes, rules)
+            why = last_derivation.why_all(connection, nodes, rules)
             if why is None:
                 with transaction(connection):
                     _derive_day(connection, nodes, policy)
-                    concerned.note_derived(connection, rules, is_whole=False)
+                    last_derivation.note(connection, rules, is_whole=False)
                     _require_contracts(connection, nodes)
         except (CallfreeError, duckdb.Error) as error:
-            why = str(error) if isinstance(error, CallfreeError) else type(error).__name__
+            # What failed, without what is left to be done: that is done here.
+            why = str(error).partition(". ")[0] if isinstance(error, CallfreeError) else type(error).__name__
         if why is not None:
             log.info("deriving everything anew (%s) ...", why)
             with transaction(connection):
                 _derive_whole(connection, nodes, policy)
-                concerned.note_derived(connection, rules, is_whole=True)
+                last_derivation.note(connection, rules, is_whole=True)
                 _require_contracts(connection, nodes)
         crash_points.passed("the models are derived")
 

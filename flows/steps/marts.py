@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from flows.settings import Settings
-from flows.steps import crash_points
+from flows.steps import crash_points, last_derivation
 from flows.steps.files import let_the_group_read, sync_folder
 from flows.steps.transform import Node, compiled
 from flows.steps.warehouse import Connection, attach, connect, rows, transaction
@@ -34,7 +34,10 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     with connect(settings.warehouse) as connection:
         news = _new_exceptions(connection)
         nodes = [node for node in compiled(settings) if node.schema == SCHEMA and node.kind != "test"]
-        is_kept = _follows(connection, settings.marts)
+        # Whether it holds what was derived before, and nobody has touched it.
+        is_kept = settings.marts.is_file() and last_derivation.follows(
+            connection, settings.marts.name, _mark_of(settings.marts)
+        )
         if is_kept:
             shutil.copyfile(settings.marts, beside)
         try:
@@ -54,21 +57,8 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     crash_points.passed("the marts have their name")
     sync_folder(settings.published)
     with connect(settings.warehouse) as connection:
-        connection.execute(
-            "create or replace table raw.published as select derivation, ? as file from raw.derived",
-            [_mark_of(settings.marts)],
-        )
+        last_derivation.note_made(connection, settings.marts.name, _mark_of(settings.marts))
     return tuple(news)
-
-
-def _follows(connection: Connection, published: Path) -> bool:
-    """Whether the file holds what was derived before, and nobody has touched it: all rows stay but those concerned."""
-    connection.execute("create table if not exists raw.published (derivation uuid, file varchar)")
-    return published.is_file() and connection.execute(
-        "select exists (from raw.derived inner join raw.published on derived.follows = published.derivation"
-        " where published.file = ?)",
-        [_mark_of(published)],
-    ).fetchone() == (True,)
 
 
 def _mark_of(path: Path) -> str:

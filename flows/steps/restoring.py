@@ -10,11 +10,10 @@ from pathlib import Path
 
 from flows.errors import CallfreeError, WrongUsage
 from flows.settings import Settings
-from flows.steps import crash_points, ledger, ledger_growth
+from flows.steps import crash_points, last_derivation, ledger, ledger_growth
 from flows.steps.arrivals import REASON_SUFFIX
 from flows.steps.as_of import forget_the_past
 from flows.steps.backups import Copy, copies, fault_of
-from flows.steps.concerned import forget_derived
 from flows.steps.feeds import DIGEST_SUFFIX, parse_name
 from flows.steps.files import copy_whole, free_name, move, sha256_of, write_whole
 from flows.steps.ledger_growth import Growth
@@ -70,7 +69,7 @@ def restore(settings: Settings, name: str | None, is_replacing: bool, is_voiding
         )
     told = json.dumps({"copy": copy.path.name, "is_voiding": is_voiding}) + "\n"
     write_whole(settings.restoring, [told.encode()])
-    forget_derived(settings)
+    last_derivation.forget(settings)
     _exchange(settings, copy)
     voided = _take_out(settings, unknown)
     deliveries, left = _put_back_deliveries(settings)
