@@ -1,7 +1,7 @@
 """Each derivation done twice: as the day's run does it, and whole. Every table must hold the same rows."""
 
 from flows.settings import Settings
-from flows.steps import derivation, last_derivation, transform
+from flows.steps import corrections, derivation, last_derivation, transform
 from flows.steps.policy import Policy
 from flows.steps.warehouse import connect
 
@@ -9,10 +9,12 @@ SCHEMAS = ("policy", "staging", "intermediate", "posting", "marts")
 
 
 class DerivedTwice:
-    """Its `derive` takes the place of that of the runs. Counts the days that were ordinary."""
+    """Its `derive` takes the place of that of the runs. Counts the days that were ordinary, and those before which what
+    was known of entitlements was compared."""
 
     def __init__(self, monkeypatch) -> None:
         self.ordinary = 0
+        self.known = 0
         self._found: list[str | None] = []
         why_all = last_derivation.why_all
 
@@ -28,7 +30,7 @@ class DerivedTwice:
 
     def derive(self, settings: Settings, policy: Policy) -> None:
         with connect(settings.warehouse) as connection:
-            _require_known(connection)
+            self.known += _are_known(connection)
         derivation.derive(settings, policy)
         if self._found[-1] is not None:
             return
@@ -56,16 +58,16 @@ class DerivedTwice:
         assert not differing, f"an ordinary day and all derived anew differ: {differing}"
 
 
-def _require_known(connection) -> None:
-    """What the run before knows of entitlements is what it has derived of them."""
-    made = "from raw.made natural join raw.derived where thing = 'known entitlements'"
+def _are_known(connection) -> bool:
+    """Whether the run before has come to its end. Then what it knows of entitlements is what it has derived of them."""
+    made = "from raw.made inner join raw.derived on made.derivation = derived.derivation where made.thing = ?"
     is_there = "from duckdb_tables() where schema_name = 'raw' and table_name = 'made'"
-    if connection.execute(is_there).fetchall() and connection.execute(made).fetchall():
-        derived = (
-            "(select subscriber_id, quarter, month, entitled_mb from marts.entitlements"
-            " where is_decided and entry_count > 0)"
-        )
-        assert not _difference(connection, "raw.known_entitlements", derived)
+    if not (connection.execute(is_there).fetchall() and connection.execute(made, [corrections._THING]).fetchall()):
+        return False
+    granted = "from marts.entitlements where is_decided and entry_count > 0"
+    derived = f"(select subscriber_id, quarter, month, entitled_mb {granted})"
+    assert not _difference(connection, "raw.known_entitlements", derived)
+    return True
 
 
 def _difference(connection, one: str, other: str) -> list[tuple]:

@@ -8,7 +8,11 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_sett
 
 from flows import watched
 
-_LIBRARIES = [("prefect", "left_out_of_prefect"), ("expectations.check", "left_out_of_great_expectations")]
+_LIBRARIES = [
+    ("prefect", "left_out_of_prefect"),
+    ("expectations.check", "left_out_of_great_expectations"),
+    ("statsmodels.api", "left_out_of_statsmodels"),
+]
 
 _IMPORTED = """
 import sys

@@ -160,6 +160,25 @@ def test_whoever_a_day_concerns_is_found(tmp_path, twice):
         assert twice.ordinary == before + 1, f"{home.day} was no ordinary day"
 
     live(home, ordinary, home.jump)
+    assert twice.known > twice.ordinary
+
+
+def test_a_correction_is_told_by_an_ordinary_day(tmp_path):
+    home = Days(tmp_path)
+    home.enrol()
+    home.jump(date(2017, 10, 1))
+    for _ in range(4):
+        home.next()
+    assert {"anna.Q1M1.1", "bert.Q1M1.1"} <= set(home.posted())
+    today = home.day
+    home.deliver_until(today, calls=call("c1", "anna", "2017-08-01T10"))
+    (correction,) = steps.run_day(home.settings, today).corrections
+    assert (correction.is_up, correction.subscriber_ids) == (False, ("anna",))
+    with connect(home.settings.warehouse) as connection:
+        assert connection.execute("select follows is not null from raw.derived").fetchone() == (True,)
+    # It is told once.
+    home.deliver_until(home.day)
+    assert steps.run_day(home.settings, home.day - timedelta(days=1)).corrections == ()
 
 
 def test_what_is_published_after_ordinary_days_is_what_follows_from_archive_and_ledger(tmp_path, was_ordinary):
@@ -185,11 +204,12 @@ def test_ordinary_days_of_any_world_say_what_all_derived_anew_says(world):
         monkeypatch.setattr(steps, "derive", twice.derive)
         agree_in(world)
     # Otherwise nothing was compared.
-    assert twice.ordinary > 1
+    assert min(twice.ordinary, twice.known) > 1
 
 
 # What a model of a subscriber reads besides that subscriber's rows: whenever one of these changes, rows change of
-# subscribers to whom nothing has happened. `concerned` must find them, or say that the day is no ordinary one.
+# subscribers to whom nothing has happened. `concerned` must find them, or `last_derivation` say that the day is no
+# ordinary one.
 MOVING = ("raw.run", "int_run", "int_feed_days", "int_waves", "kpi_waves", "pilot_waves", "int_last_drawn", "batch_due")
 READ_BY = {
     "int_calls": {"raw.run"},
@@ -218,7 +238,8 @@ READ_BY = {
 
 
 def test_no_model_of_a_subscriber_reads_anything_else_that_moves(tmp_path):
-    """Where this fails, think of whom a day concerns (`flows/steps/concerned.py`) before the list is made longer."""
+    """Where this fails, think of whom a day concerns (`flows/steps/concerned.py`), and of which days are ordinary
+    (`last_derivation.py`), before the list is made longer."""
     nodes = {node.name: node for node in transform.compiled(Home(tmp_path).settings) if node.kind != "test"}
     names = {f'"raw"."{name[4:]}"' if name.startswith("raw.") else f'."{name}"': name for name in MOVING}
 

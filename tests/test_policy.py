@@ -66,6 +66,7 @@ def test_the_default_policy_is_the_pilots():
         ("terms", "600", "1_000", "terms.csv", 1, "welcome_mb"),
         ("terms", "600", "1234567890", "terms.csv", 1, "welcome_mb"),
         ("terms", "600,3,", "600,0,", "terms.csv", 1, "quarters"),
+        ("terms", "600,3,", "600,101,", "terms.csv", 1, "quarters"),
         ("terms", ",90,3", ",90,0", "terms.csv", 1, "max_attempts"),
         ("terms", "later", "pilot-2017", "terms.csv", 2, "terms_id"),
         ("terms", "later", "", "terms.csv", 2, "terms_id"),

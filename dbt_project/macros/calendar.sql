@@ -18,8 +18,8 @@
     ({{ day }} + cast({{ days }} as integer))
 {%- endmacro %}
 
-{# How many whole months lie between two dates, the second not before the first: the most that can be added to the
-   first without passing the second. #}
+{# How many whole months lie between two dates: the most that can be added to the first without passing the second.
+   Where the second is before the first, the result means nothing. #}
 {% macro whole_months(first, second) -%}
     {{ return(adapter.dispatch('whole_months', 'callfree')(first, second)) }}
 {%- endmacro %}

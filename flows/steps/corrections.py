@@ -4,12 +4,18 @@ from dataclasses import dataclass
 
 from flows.settings import Settings
 from flows.steps import last_derivation
-from flows.steps.warehouse import Connection, connect, rows, transaction
+from flows.steps.warehouse import connect, rows, transaction
 
 _THING = "known entitlements"
+# After an ordinary day all others are as they were known.
+_IS_CONCERNED = "subscriber_id in (from raw.concerned)"
 _KNOWN = (
     "create table if not exists raw.known_entitlements"
     " (subscriber_id varchar, quarter integer, month integer, entitled_mb bigint)"
+)
+_NOW = (
+    "select now.subscriber_id, now.quarter, now.month, now.entitled_mb from marts.entitlements as now"
+    " where now.is_decided and now.entry_count > 0"
 )
 
 
@@ -39,6 +45,7 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
     """
     with connect(settings.warehouse) as connection:
         connection.execute(_KNOWN)
+        follows = last_derivation.follows(connection, _THING)
         found = rows(
             connection,
             f"""
@@ -53,8 +60,7 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
             where
                 now.is_decided
                 and now.entitled_mb <> known.entitled_mb
-                and {_may_differ(connection, "known")}
-                and {_may_differ(connection, "now")}
+                {f"and known.{_IS_CONCERNED} and now.{_IS_CONCERNED}" if follows else ""}
             group by is_up
             order by is_up
             """,
@@ -65,17 +71,9 @@ def find_corrections(settings: Settings) -> tuple[Correction, ...]:
 def know_entitlements(settings: Settings) -> None:
     """What is owed now is known: a run does this last, for what it found is told only when it comes to its end."""
     with connect(settings.warehouse) as connection, transaction(connection):
-        connection.execute(_KNOWN)
-        connection.execute(f"delete from raw.known_entitlements as known where {_may_differ(connection, 'known')}")
-        connection.execute(
-            "insert into raw.known_entitlements"
-            " select now.subscriber_id, now.quarter, now.month, now.entitled_mb from marts.entitlements as now"
-            f" where now.is_decided and now.entry_count > 0 and {_may_differ(connection, 'now')}"
-        )
+        if last_derivation.follows(connection, _THING):
+            connection.execute(f"delete from raw.known_entitlements where {_IS_CONCERNED}")
+            connection.execute(f"insert into raw.known_entitlements {_NOW} and now.{_IS_CONCERNED}")
+        else:
+            connection.execute(f"create or replace table raw.known_entitlements as {_NOW}")
         last_derivation.note_made(connection, _THING)
-
-
-def _may_differ(connection: Connection, rows_of: str) -> str:
-    """The condition for rows that may not be as they were known."""
-    is_kept = last_derivation.follows(connection, _THING)
-    return f"{rows_of}.subscriber_id in (from raw.concerned)" if is_kept else "true"

@@ -29,6 +29,11 @@ def left_out_of_great_expectations() -> StandIns:
     return {"altair": ModuleType("altair"), "scipy": scipy, "scipy.stats": scipy.stats, _GRAMMAR_OF_ADDRESSES: None}
 
 
+def left_out_of_statsmodels() -> StandIns:
+    """Frames of another library, which it would take too. Ours are plain numbers."""
+    return {"polars": None}
+
+
 @contextmanager
 def imported_lean(stand_ins: StandIns) -> Iterator[None]:
     """Within the block, others stand in for these modules, or None: then they are missing, as optional ones may be.

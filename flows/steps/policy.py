@@ -58,6 +58,7 @@ class Terms(BaseModel):
 
     terms_id: Name
     welcome_mb: Whole
+    # `kpi_members` has a bit for each.
     quarters: Annotated[Whole, Field(ge=1, le=100)]
     min_contact_seconds: Whole
     settlement_days: Annotated[Whole, Field(le=3650)]

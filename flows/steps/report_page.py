@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.settings import Settings
 from flows.steps.as_of import marts_as_of
 from flows.steps.files import write_whole
+from flows.steps.lean_imports import imported_lean, left_out_of_statsmodels
 from flows.steps.money import MB_PER_GB
 from flows.steps.report_effect import does_it_work, effects_of, for_whom, planned_variance
 from flows.steps.report_facts import Facts, published_for, read_facts
@@ -58,6 +59,8 @@ def write_report(settings: Settings, marts: Path) -> Report:
 
     Raises WrongUsage when there has been no run yet.
     """
+    with imported_lean(left_out_of_statsmodels()):
+        from statsmodels.stats import contingency_tables, meta_analysis, multitest  # noqa: F401
     facts = read_facts(marts)
     prices = report_prices(settings)
     waves = tuple(report_wave(wave, facts, prices) for wave in facts.waves)
