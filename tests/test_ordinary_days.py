@@ -139,6 +139,9 @@ def live(home: Days, ordinary: Callable[..., None], jump: Callable[[date], None]
     operator.release(home.settings, ("bert.W.1",), False, "unbarred")
     ordinary()
     assert "bert.W.2" in home.posted()
+    # What happened days ago and comes now.
+    ordinary(app_events=event("d1", "dora", "app_installed", "2017-07-10T08"))
+    ordinary(grant_acks=ack("anna.W.1", "2017-07-10T09"))
 
     # Q1 ends on the 3rd of October, is decided on the 4th, and pays from the 5th.
     jump(date(2017, 10, 1))
