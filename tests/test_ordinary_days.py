@@ -18,7 +18,7 @@ from flows.steps.audit import audit
 from flows.steps.feeds import DAILY_FEEDS
 from flows.steps.warehouse import connect
 from test_properties import agree_in, few
-from test_recovery import Home, header
+from test_recovery import FIRST, Home, header
 from world_strategy import daily_worlds
 
 TERMS = (
@@ -285,6 +285,18 @@ def missing(home: Days) -> None:
     home.day += timedelta(days=1)
 
 
+def missing_calls(home: Days) -> None:
+    for feed in DAILY_FEEDS:
+        if feed != "calls":
+            home.deliver(f"{feed}_{home.day:%Y%m%d}.csv", header(feed).encode())
+    home.day += timedelta(days=1)
+
+
+def begins_earlier(home: Days) -> None:
+    day = FIRST - timedelta(days=1)
+    home.deliver(f"calls_{day:%Y%m%d}.csv", header("calls").encode())
+
+
 def waived(home: Days) -> None:
     lost = home.day
     missing(home)
@@ -331,11 +343,13 @@ def other_models(home: Days) -> None:
         connection.execute("update raw.derived set rules = 'those of an earlier version'")
 
 
-@pytest.mark.parametrize(
-    "happens",
-    [replaced, missing, waived, changed_policy, draw, rebuilt, not_posted, restored, other_models],
-    ids=lambda happens: happens.__name__,
-)
+MORE = (
+    replaced, missing, missing_calls, begins_earlier, waived, changed_policy, draw, rebuilt, not_posted, restored,
+    other_models,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("happens", MORE, ids=lambda happens: happens.__name__)
 def test_a_day_on_which_more_happens_derives_all(home, was_ordinary, happens):
     happens(home)
     home.next()
@@ -364,6 +378,16 @@ def test_the_day_of_the_invitation_derives_all(tmp_path, was_ordinary):
     home.next()
     home.next()
     assert was_ordinary == [False, True]
+
+
+def test_the_day_of_a_draw_derives_all(home, was_ordinary):
+    new_wave(home, home.day + timedelta(days=3))
+    # The policy is another one.
+    home.next()
+    was_ordinary.clear()
+    for _ in range(2):
+        home.next()
+    assert was_ordinary == [True, False]
 
 
 def test_the_day_before_it_is_too_late_to_enrol_derives_all(home, was_ordinary):
