@@ -173,6 +173,46 @@ def test_a_rebuild_shows_no_grant_that_nobody_posted(home):
     assert home.posted() == ["anna.W.1", "anna.W.2"]
 
 
+def test_a_rebuild_deletes_nothing_that_the_archive_cannot_bring_back(home):
+    home.run(date(2017, 7, 3))
+    before = home.settings.warehouse.read_bytes()
+    next(home.settings.archive.glob("subscribers/*")).unlink()
+    with pytest.raises(CallfreeError, match="missing or was changed: put the delivery back as it came"):
+        home.rebuild()
+    assert home.settings.warehouse.read_bytes() == before
+
+
+def test_a_rebuild_leaves_told_that_the_latest_run_failed(home, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "land", failing)
+        with pytest.raises(CallfreeError):
+            home.run(date(2017, 7, 3))
+    home.rebuild()
+    assert read_status(home.settings)["failed_run"]["business_date"] == "2017-07-03"
+
+
+def test_a_run_that_is_refused_for_want_of_its_ledger_is_told_as_failed(home):
+    home.run(date(2017, 7, 3))
+    home.settings.ledger.unlink()
+    with pytest.raises(CallfreeError, match=r"ledger\.duckdb is missing"):
+        home.run(date(2017, 7, 4))
+    assert not home.settings.ledger.exists()
+    status = read_status(home.settings)
+    assert (status["last_run"], status["failed_run"]["business_date"]) == ("2017-07-03", "2017-07-04")
+    assert "callfree_run_failed 1.0" in home.settings.metrics.read_text()
+
+
+def test_what_is_new_is_told_by_the_next_run_when_one_breaks_off_after_the_marts(home, monkeypatch):
+    home.answer(date(2017, 7, 3), "nobody.W.1,rejected,BARRED,2017-07-03T07:00:00Z\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "write_billing_page", failing)
+        with pytest.raises(CallfreeError):
+            home.run(date(2017, 7, 3))
+    outcome = steps.run_day(home.settings, date(2017, 7, 3))
+    assert [row["subject"] for row in outcome.new_exceptions if row["kind"] == "unknown_ack"] == ["nobody.W.1"]
+    assert steps.run_day(home.settings, date(2017, 7, 3)).new_exceptions == ()
+
+
 def test_a_rebuild_with_a_broken_policy_does_nothing(home):
     home.run(date(2017, 7, 3))
     (home.settings.policy / "terms.csv").write_text("terms_id\n")

@@ -141,6 +141,14 @@ def landing_since(settings: Settings, delivery_id: int) -> Landing:
     )
 
 
+def require_archive(settings: Settings) -> None:
+    """Every delivery in force lies in the archive as it came. Raises CallfreeError naming one that does not."""
+    with ledger.open_ledger(settings) as connection:
+        standing = ledger.in_force(ledger.deliveries(connection))
+    for delivery in standing.values():
+        _as_it_came(settings, delivery)
+
+
 def restore(settings: Settings, business_date: date) -> None:
     """Read the deliveries in force again from the archive, into a warehouse that lost them. Nothing is posted."""
     with ledger.open_ledger(settings) as connection:

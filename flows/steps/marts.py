@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -11,7 +10,7 @@ from flows.settings import Settings
 from flows.steps import crash_points, last_derivation
 from flows.steps.files import let_the_group_read, sync_folder
 from flows.steps.transform import Node, compiled
-from flows.steps.warehouse import Connection, attach, connect, rows, transaction
+from flows.steps.warehouse import Connection, attach, connect, transaction
 
 SCHEMA = "marts"
 
@@ -24,15 +23,11 @@ def has_marts(connection: Connection) -> bool:
     return found.fetchone() is not None
 
 
-def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
-    """Put every mart into `published/marts.duckdb`; readers keep the copy they have open.
-
-    Returns the exceptions that are new since the last time: kind, subject, item_count.
-    """
+def publish_marts(settings: Settings) -> None:
+    """Put every mart into `published/marts.duckdb`; readers keep the copy they have open."""
     beside = settings.marts.with_name(f".{settings.marts.name}.part")
     beside.unlink(missing_ok=True)
     with connect(settings.warehouse) as connection:
-        news = _new_exceptions(connection)
         nodes = [node for node in compiled(settings) if node.schema == SCHEMA and node.kind != "test"]
         # Whether it holds what was derived before, and nobody has touched it.
         is_kept = settings.marts.is_file() and last_derivation.follows(
@@ -58,7 +53,6 @@ def publish_marts(settings: Settings) -> tuple[dict[str, Any], ...]:
     sync_folder(settings.published)
     with connect(settings.warehouse) as connection:
         last_derivation.note_made(connection, settings.marts.name, _mark_of(settings.marts))
-    return tuple(news)
 
 
 def _mark_of(path: Path) -> str:
@@ -103,28 +97,3 @@ def _describe(connection: Connection, nodes: list[Node]) -> None:
         said.append((f'table published.main."{node.name}"', node.description))
         said += [(f'column published.main."{node.name}"."{name}"', words) for name, words in node.descriptions.items()]
     connection.execute("".join("comment on {} is '{}';".format(what, words.replace("'", "''")) for what, words in said))
-
-
-def _new_exceptions(connection: Connection) -> list[dict[str, Any]]:
-    """Kind, subject and number of what the marts published last did not have; then these are the ones known."""
-    connection.execute(
-        "create table if not exists raw.known_exceptions (kind varchar, subject varchar, item_count bigint)"
-    )
-    found = rows(
-        connection,
-        """
-        select
-            found.kind,
-            found.subject,
-            found.item_count - coalesce(known.item_count, 0) as item_count
-        from marts.exceptions as found
-        left join raw.known_exceptions as known on found.kind = known.kind and found.subject = known.subject
-        where found.item_count > coalesce(known.item_count, 0)
-        order by found.kind, found.subject
-        """,
-    )
-    connection.execute(
-        "create or replace table raw.known_exceptions as select kind, subject, item_count from marts.exceptions"
-    )
-    crash_points.passed("the exceptions are known")
-    return found

@@ -18,11 +18,12 @@ from flows.steps.derivation import derive
 from flows.steps.gates import require_batch
 from flows.steps.home import lock
 from flows.steps.kpis import fill_table, publish_kpis, publish_left_over_kpis
-from flows.steps.landing import land, landing_since, last_delivery, restore
+from flows.steps.landing import land, landing_since, last_delivery, require_archive, restore
 from flows.steps.ledger import held_open, latest_run, open_ledger, post
 from flows.steps.ledger_growth import check_ledger
 from flows.steps.marts import publish_marts
 from flows.steps.metrics import timed, write_metrics
+from flows.steps.new_exceptions import find_exceptions, know_exceptions
 from flows.steps.outcome import Outcome
 from flows.steps.publish import Published, has_left_over, publish
 from flows.steps.start import check_date, check_policy, now
@@ -63,7 +64,7 @@ def run_day(
     began_at, seconds = now(), {}
     call = timed(call, seconds)
     with lock(settings, f"callfree run for {business_date}"):
-        plainly(check_ledger, settings)
+        _require_ledger(settings, business_date, seconds)
         plainly(check_date, settings, business_date)
         try:
             with held_open(settings):
@@ -103,13 +104,14 @@ def _run(
     published = left_over + call(publish, settings)
     plainly(keep_ledger, settings)
     kpis = call(publish_kpis, settings, business_date)
-    news = call(publish_marts, settings)
+    call(publish_marts, settings)
     plainly(write_billing_page, settings)
-    corrections = plainly(find_corrections, settings)
+    corrections, news = plainly(find_corrections, settings), plainly(find_exceptions, settings)
     written = plainly(status.write_status, settings, began_at, now())
     plainly(back_up, settings)
     landing = plainly(landing_since, settings, before)
-    # Last, for a correction is told by a run that comes to its end.
+    # Last, for a correction and an exception are told by a run that comes to its end.
+    plainly(know_exceptions, settings)
     plainly(know_entitlements, settings)
     return Outcome(business_date, landing, posting, published, kpis, news, written, corrections)
 
@@ -131,6 +133,16 @@ def _make_up_for_kpis(settings: Settings) -> None:
         log.warning("The KPI file of the latest run is missing: %s", error)
 
 
+def _require_ledger(settings: Settings, business_date: date, seconds: dict[str, float]) -> None:
+    """The ledger is all there; where it is not, status and metrics tell that the run failed."""
+    try:
+        plainly(check_ledger, settings)
+    except Exception as error:
+        with suppress(Exception):
+            write_metrics(settings, status.write_refusal(settings, business_date, error), seconds, None)
+        raise
+
+
 def _damage_behind(settings: Settings, error: Exception) -> Exception:
     """The error that names a damaged database, where that is why a step failed: whatever stumbled over it."""
     try:
@@ -149,6 +161,9 @@ def rebuild(settings: Settings) -> date | None:
         with open_ledger(settings) as connection:
             latest = latest_run(connection)
         policy = check_policy(settings)
+        log.info("checking the archive ...")
+        # What is about to be deleted may be all that is left of a delivery.
+        require_archive(settings)
         for leftover in (settings.warehouse, settings.warehouse.with_name(settings.warehouse.name + ".wal")):
             leftover.unlink(missing_ok=True)
             crash_points.passed("the warehouse is deleted")
@@ -163,6 +178,7 @@ def rebuild(settings: Settings) -> date | None:
             fill_table(settings)
             publish_marts(settings)
             write_billing_page(settings)
+            know_exceptions(settings)
             know_entitlements(settings)
             status.derive_status(settings)
         return latest

@@ -14,7 +14,7 @@ from flows.steps.warehouse import Connection, connect, rows
 # Exceptions of which each one counts; of the others a run has many, and their number tells more.
 _NAMED_KINDS = (
     "parked_grant", "overpaid_grant", "lapsed_enrolment", "overdue_wave", "memberless_wave", "unknown_line",
-    "unknown_outcome", "unknown_ack", "contradicting_ack", "waived_but_delivered",
+    "unknown_outcome", "unknown_ack", "contradicting_ack", "waived_but_delivered", "early_start",
     "smaller_than_usual", "larger_than_usual", "withheld_address",
 )  # fmt: skip
 _NAMED_LIMIT = 20
@@ -36,10 +36,10 @@ def write_status(settings: Settings, began_at: datetime, finished_at: datetime) 
 
 
 def derive_status(settings: Settings) -> None:
-    """Derive the status anew after a rebuild: the last run stays when it was."""
+    """Derive the status anew after a rebuild: the last run stays when and how it was."""
     before = read_status(settings)
-    times = {name: before[name] for name in ("began_at", "finished_at")}
-    _write(settings, _NOTHING | _from_ledger(settings) | _from_marts(settings) | times)
+    of_the_run = {name: before[name] for name in ("began_at", "finished_at", "failed_run")}
+    _write(settings, _NOTHING | _from_ledger(settings) | _from_marts(settings) | of_the_run)
 
 
 def _instant(at: datetime) -> str:
@@ -53,8 +53,17 @@ def refresh_status(settings: Settings) -> None:
 
 def write_failure(settings: Settings, business_date: date, error: Exception) -> dict[str, Any]:
     """Add that the latest run failed, and why. Returns the status."""
-    failed = {"business_date": business_date, "error": str(error), "details": getattr(error, "details", ())}
-    return _write(settings, read_status(settings) | _from_ledger(settings) | {"failed_run": failed})
+    return _write(settings, read_status(settings) | _from_ledger(settings) | _failed(business_date, error))
+
+
+def write_refusal(settings: Settings, business_date: date, error: Exception) -> dict[str, Any]:
+    """Add that a run was refused, as there is no ledger to trust: what it said last stays. Returns the status."""
+    return _write(settings, read_status(settings) | _failed(business_date, error))
+
+
+def _failed(business_date: date, error: Exception) -> dict[str, Any]:
+    details = getattr(error, "details", ())
+    return {"failed_run": {"business_date": business_date, "error": str(error), "details": details}}
 
 
 def _write(settings: Settings, status: dict[str, Any]) -> dict[str, Any]:
