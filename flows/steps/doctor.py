@@ -13,7 +13,9 @@ from flows.errors import CallfreeError
 from flows.settings import PROJECT, Settings
 from flows.steps import backups, ledger
 from flows.steps.home import lock
+from flows.steps.ledger_growth import check_ledger
 from flows.steps.policy import load
+from flows.steps.publish import has_left_over
 from flows.steps.start import check_policy
 from flows.steps.warehouse import Connection
 
@@ -157,9 +159,8 @@ def _policy(settings: Settings) -> Finding:
 
 
 def _ledger(settings: Settings) -> Finding:
+    check_ledger(settings)
     if not settings.ledger.exists():
-        if settings.grants_outbox.is_dir() and any(settings.grants_outbox.iterdir()):
-            return Finding("ledger", False, "missing, though there are grant files: restore it before you run")
         return Finding("ledger", True, "not there yet: the first run makes it")
     with ledger.open_ledger(settings) as connection:
         if wrong := _unsound(connection):
@@ -199,11 +200,7 @@ def _unsound(connection: Connection) -> str | None:
 
 def _outbox(settings: Settings) -> Finding:
     parts = [path for path in settings.grants_outbox.glob(".*.part")] if settings.grants_outbox.is_dir() else []
-    with ledger.open_ledger(settings) as connection:
-        (unpublished,) = connection.execute(
-            "select count(*) from batches where file_name not in (select file_name from publications)"
-        ).fetchone()
-    if unpublished or parts or settings.claimed.exists():
+    if parts or settings.claimed.exists() or has_left_over(settings):
         return Finding("outbox", False, "a run was broken off: callfree run finishes what it left")
     return Finding("outbox", True, "every posted file is published")
 
