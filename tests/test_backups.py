@@ -3,6 +3,7 @@
 The home lands real deliveries and publishes real files; what dbt would have found due is put into the ledger by hand.
 """
 
+import gzip
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from fault_stage import run_for
-from fault_world import ENROLMENT, EVE, FIRST, NEXT, BookHome, events_of, newcomers
+from fault_world import ENROLMENT, EVE, FIRST, NEXT, BookHome, events_of, header, newcomers
 from faults import assert_same, dice, standing
 from flows import cli
 from flows.errors import CallfreeError, WrongUsage
@@ -335,6 +336,26 @@ def test_deliveries_that_the_copy_does_not_know_are_landed_again(home):
     assert in_force(home) == before
     assert sorted(restored.deliveries) == ["app_events_20170704.csv", "subscribers_20170704.csv"]
     assert len(restored.left_in_archive) == 3
+
+
+def test_of_two_forms_of_a_delivery_one_goes_back_however_often_a_restore_is_said(home, monkeypatch):
+    """Two for a day would both be rejected. The inbox may also hold what the sender has put there since."""
+    name = copies(home)[0].path.name
+    for form, rows in (("csv", newcomers(NEXT, 1)), ("csv.gz", newcomers(NEXT, 1, 2))):
+        content = (header("subscribers") + rows).encode()
+        home.deliver(f"subscribers_20170704.{form}", gzip.compress(content) if form == "csv.gz" else content)
+        land(home.settings, NEXT)
+    before = in_force(home)
+    without(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_mark_what_went_out", None)
+        with pytest.raises(TypeError):
+            restore(home, name)
+    restored = restore(home, name)
+    assert restored.left_in_archive == ("archive/subscribers/subscribers_20170704.csv",)
+    assert os.listdir(home.settings.inbox) == ["subscribers_20170704.csv.gz"]
+    land(home.settings, NEXT)
+    assert in_force(home) == before
 
 
 def test_what_is_held_goes_where_the_restored_ledger_says(home):

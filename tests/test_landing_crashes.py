@@ -181,3 +181,18 @@ def test_a_file_that_a_crash_left_claimed_keeps_its_digest_when_another_of_its_n
     assert told.accepted == (name,)
     assert home.counts == {("grant_acks", DAY): (2, 0)}
     assert home.files("inbox") == {}
+
+
+def test_a_file_that_a_crash_left_claimed_does_not_take_the_digest_of_another_of_its_name(home):
+    name, newer = name_of("grant_acks"), csv_of("grant_acks", {}, {"grant_id": "bert.W.1"})
+    home.settings.claimed.mkdir()
+    (home.settings.claimed / name).write_bytes(ACKS)
+    home.put(name, newer, hashlib.sha256(newer).hexdigest())
+    assert (home.land().rejected, home.counts) == ((), {("grant_acks", DAY): (2, 0)})
+    assert home.files("inbox") == {}
+    # And a digest that is wrong is that of the newer.
+    home.settings.claimed.mkdir()
+    (home.settings.claimed / name).write_bytes(ACKS)
+    home.put(name, csv_of("grant_acks"), "0" * 64)
+    assert [rejected for rejected, _ in home.land().rejected] == [name]
+    assert home.counts == {("grant_acks", DAY): (1, 0)}

@@ -88,7 +88,9 @@ def claim(settings: Settings, business_date: date, last_known: int) -> list[Arri
         if path.name.endswith(DIGEST_SUFFIX) or not _is_looked_at(path, business_date):
             continue
         beside = settings.inbox / (path.name + DIGEST_SUFFIX)
-        if os.path.isfile(beside):  # Path.is_file stops at a name that is too long
+        # Where a sender has put another file of that name there meanwhile, the digest is of that one.
+        is_of_another = os.path.lexists(settings.inbox / path.name)
+        if os.path.isfile(beside) and not is_of_another:  # Path.is_file stops at a name that is too long
             beside.rename(settings.claimed / beside.name)
             crash_points.passed("a digest is claimed")
         arrival = Arrival(path, path.name, parse_name(path.name))

@@ -38,7 +38,10 @@ class Restored:
         told.append(f"the ledger is that of {self.copy}")
         told += [f"it lacks {self.lost} that were there"] if self.lost else []
         told += [f"put {name} back into the inbox" for name in self.deliveries]
-        told += [f"left {place} where it is: another delivery of its day is newer" for place in self.left_in_archive]
+        told += [
+            f"left {place} where it is: another delivery of its day is newer, or in the inbox"
+            for place in self.left_in_archive
+        ]
         told += [f"took {name} out of the outbox: void" for name in self.voided]
         told.append("the next run goes on from there")
         return told
@@ -202,10 +205,12 @@ def _put_back_deliveries(settings: Settings) -> tuple[tuple[str, ...], tuple[str
     for path in strangers:
         if day := _day_of(path):
             newest[day] = max(newest.get(day, path), path, key=lambda each: each.stat().st_ctime_ns)
+    # Two files for a day would both be rejected.
+    in_inbox = {_day_of(path) for path in settings.inbox.iterdir()}
     put_back, left = [], []
     for path in strangers:
         target = settings.inbox / _name_as_it_came(path)
-        if path in newest.values() and not target.exists():
+        if path in newest.values() and _day_of(path) not in in_inbox:
             for suffix in (REASON_SUFFIX, DIGEST_SUFFIX):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             move(path, target)
