@@ -4,16 +4,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ADDRESS = re.compile(r"[^\s/_@]*@[^\s/_@]*")
-# Six digits and more, however they are parted; a day is no number of a person.
-_DIGITS = re.compile(r"[+]?\(?[0-9](?:[ ().-]*[0-9]){5,}")
-_DAY = re.compile(r"(19|20)[0-9]{2}-?[0-9]{2}-?[0-9]{2}")
+_ADDRESS = re.compile(r"[^\s/@]*@[^\s/_@]*")
+# Six digits and more, however they are parted. A day is no number of a person, nor is what a `_` parts from it.
+_DAY_OR_DIGITS = re.compile(
+    r"(?<![0-9])(?P<day>(?:19|20)[0-9]{2}-?[0-9]{2}-?[0-9]{2})(?![ ().-]*[0-9])|[+]?\(?[0-9](?:[ ()._-]*[0-9]){5,}"
+)
 
 
 def masked(name: str) -> str:
     """A name that a sender chose, without what may be a mail address or a phone number."""
     name = _ADDRESS.sub("ADDRESS", name)
-    return _DIGITS.sub(lambda found: found[0] if _DAY.fullmatch(found[0]) else "NUMBER", name)
+    return _DAY_OR_DIGITS.sub(lambda found: found["day"] or "NUMBER", name)
 
 
 class CallfreeError(Exception):

@@ -65,10 +65,7 @@ select
     coalesce(answers.has_rejected and not answers.has_accepted, false) as is_rejected,
     -- A reason is shown when it is a code: free text could name a person.
     case
-        when
-            regexp_full_match(answers.rejection_reason, '[A-Za-z][A-Za-z0-9_-]{0,31}')
-            and not regexp_matches(answers.rejection_reason, '[0-9]{5}')
-            then answers.rejection_reason
+        when {{ is_code('answers.rejection_reason') }} then answers.rejection_reason
         when answers.rejection_reason is not null then '(other)'
     end as rejection_reason,
     answers.answered_on
