@@ -30,6 +30,7 @@ KINDS = {
     "larger_than_usual": "deliveries much larger than usual",
     "withheld_address": "members not in the invitation file: their address is a spreadsheet's formula",
     "waived_but_delivered": "deliveries that came although waived",
+    "early_start": "feeds that begin over a month before their second delivery: a wrong date in a name?",
 }
 
 
@@ -64,8 +65,8 @@ class Outcome:
         """The run in one line."""
         return f"{self.business_date}: {self.posting.grant_count} grants, {self.posting.volume_mb} MB"
 
-    def lines(self) -> list[str]:
-        """The run in plain sentences."""
+    def lines(self, names_subjects: bool = True) -> list[str]:
+        """The run in plain sentences, with the subscribers and grants they are about or without."""
         landing, posting = self.landing, self.posting
         told = [
             f"landed {len(landing.accepted)} deliveries with {landing.loaded_rows} rows"
@@ -81,11 +82,11 @@ class Outcome:
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
         told.append(quarters_sentence(self.status))
         told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
-        told += [f"corrected: {correction.sentence()}" for correction in self.corrections]
+        told += [f"corrected: {correction.sentence(names_subjects)}" for correction in self.corrections]
         told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
         told.append(self.kpis.sentence())
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
-        told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions)]
+        told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions, names_subjects)]
         return told
 
 
@@ -110,13 +111,14 @@ def _waiting_sentence(row: dict[str, Any]) -> str:
     return for_what if row["what"] == "deliveries" else f"{row['item_count']} {row['what']} for {for_what}"
 
 
-def _by_kind(exceptions: tuple[dict[str, Any], ...]) -> list[str]:
+def _by_kind(exceptions: tuple[dict[str, Any], ...], names_subjects: bool) -> list[str]:
     counts: dict[str, int] = {}
     subjects: dict[str, list[str]] = {}
     for row in exceptions:
         counts[row["kind"]] = counts.get(row["kind"], 0) + row["item_count"]
         subjects.setdefault(row["kind"], []).append(row["subject"])
     return [
-        f"{count} {KINDS.get(kind, kind)} ({', '.join(subjects[kind][:3])}{', ...' if len(subjects[kind]) > 3 else ''})"
+        f"{count} {KINDS.get(kind, kind)}"
+        + (f" ({', '.join(subjects[kind][:3])}{', ...' if len(subjects[kind]) > 3 else ''})" if names_subjects else "")
         for kind, count in counts.items()
     ]

@@ -48,6 +48,21 @@ unusual as (
     where {{ is_unusual_size('sizes.record_count', 'sizes.usual_count', 'sizes.recent_count') }}
 ),
 
+-- A feed starts with its first delivery, whatever date is in the name of that.
+starts as (
+    select
+        days.feed,
+        days.day,
+        lead(days.day) over by_day as next_on,
+        row_number() over by_day = 1 as is_first
+    from {{ ref('feed_days') }} as days
+    where days.is_delivered
+    window by_day as (
+        partition by days.feed
+        order by days.day
+    )
+),
+
 found as (
     select
         'parked_grant' as kind,
@@ -113,8 +128,7 @@ found as (
     -- A name as a source wrote it is shown only when it looks like one, lest it be a person's.
     select
         'unknown_line' as kind,
-        case when regexp_full_match(calls.line, '[A-Za-z][A-Za-z0-9_-]{0,31}') then calls.line else '(other)' end
-            as subject,
+        case when {{ is_code('calls.line') }} then calls.line else '(other)' end as subject,
         null as subscriber_id,
         min(calls.started_on) as first_on,
         count(*) as item_count,
@@ -140,9 +154,14 @@ found as (
 
     select
         'unknown_ack' as kind,
-        case when regexp_full_match(acks.grant_id, '[A-Za-z0-9_-]{1,32}[.](W|Q[0-9]{1,3}M[123])[.][0-9]{1,9}')
-                then acks.grant_id else '(other)' end
-            as subject,
+        case
+            when
+                regexp_full_match(acks.grant_id, '[A-Za-z0-9_-]{1,32}[.](W|Q[0-9]{1,3}M[123])[.][0-9]{1,9}')
+                -- As many digits are a phone number.
+                and not regexp_matches(acks.grant_id, '[0-9]{10}')
+                then acks.grant_id
+            else '(other)'
+        end as subject,
         null as subscriber_id,
         min(acks.processed_on) as first_on,
         count(*) as item_count,
@@ -211,9 +230,10 @@ found as (
         members.invite_on as first_on,
         1 as item_count,
         null as volume_mb
-    from {{ ref('int_members') }} as members
-    inner join {{ ref('int_subscribers') }} as subscribers on members.subscriber_id = subscribers.subscriber_id
-    where members.arm = 'treatment' and {{ is_formula('subscribers.email') }}
+    from {{ ref('members') }} as members
+    inner join {{ ref('int_subscriber_states') }} as as_drawn
+        on members.subscriber_id = as_drawn.subscriber_id and {{ holds_on_the_eve('as_drawn', 'members') }}
+    where members.arm = 'treatment' and not members.is_invited and {{ is_formula('as_drawn.email') }}
 
     union all
 
@@ -226,6 +246,18 @@ found as (
         null as volume_mb
     from {{ ref('feed_days') }} as days
     where days.is_waived and days.is_delivered
+
+    union all
+
+    select
+        'early_start' as kind,
+        starts.feed || ' ' || starts.day as subject,
+        null as subscriber_id,
+        starts.day as first_on,
+        1 as item_count,
+        null as volume_mb
+    from starts
+    where starts.is_first and starts.next_on > {{ add_days('starts.day', 31) }}
 )
 
 select

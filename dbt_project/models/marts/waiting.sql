@@ -86,13 +86,26 @@ draws_waiting as (
     where waves.wave_state = 'waiting'
 ),
 
--- A draw waits for real deliveries: a waived day does not help it.
+-- A draw waits for real deliveries: a waived day does not help it. The first must be of a day before the invitation.
+draw_days as (
+    select days.day
+    from {{ ref('int_feed_days') }} as days
+    where days.feed = 'subscribers' and days.day >= days.starts_on and not days.is_delivered
+
+    union
+
+    select {{ add_days('min(waves.invite_on)', -1) }} as day
+    from {{ ref('pilot_waves') }} as waves
+    inner join {{ ref('int_feeds') }} as feeds on feeds.feed = 'subscribers'
+    where waves.wave_state = 'waiting'
+    having min(waves.invite_on) <= min(feeds.starts_on)
+),
+
 draw_feed as (
     select
         'subscribers' as feed,
-        string_agg(cast(days.day as varchar), ', ' order by days.day) as missing_days
-    from {{ ref('int_feed_days') }} as days
-    where days.feed = 'subscribers' and days.day >= days.starts_on and not days.is_delivered
+        string_agg(cast(draw_days.day as varchar), ', ' order by draw_days.day) as missing_days
+    from draw_days
 )
 
 select
