@@ -5,6 +5,7 @@ nothing but themselves, and say no time of day, so the same result gives the sam
 """
 
 import re
+import shutil
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -100,15 +101,10 @@ def _template() -> Template:
 
 def _runs_kept(folder: Path, current: str) -> list[str]:
     """The latest runs, newest first; the pages of the others are deleted."""
-    pages: dict[str, list[Path]] = {}
-    for page in folder.glob("*/*.html"):
-        pages.setdefault(page.parent.name, []).append(page)
-    runs = sorted(pages, reverse=True)
+    runs = sorted({page.parent.name for page in folder.glob("*/*.html")}, reverse=True)
     kept = [run for place, run in enumerate(runs) if place < RUNS_KEPT or run == current]
     for run in set(runs) - set(kept):
-        for page in pages[run]:
-            page.unlink()
-        (folder / run).rmdir()
+        shutil.rmtree(folder / run, ignore_errors=True)
     return kept
 
 

@@ -3,6 +3,7 @@
 from datetime import date
 
 from prefect import flow
+from prefect.states import State
 
 from flows import daily
 from flows.environment import begin_deployed
@@ -14,11 +15,18 @@ from flows.watched import watched_flow
 
 
 @flow(name="backfill", flow_run_name="backfill {first} to {last}")
-def backfill(first: date, last: date, every: int = 1) -> None:
+def backfill(first: date, last: date, every: int = 1) -> State | None:
     """Do the daily job for each date in turn; stops where one fails."""
     begin_deployed()
     settings = Settings()
-    run_dates(settings, backfill_dates(settings, first, last, every), [], daily.run)
+    outcomes: list[Outcome] = []
+    run_dates(settings, backfill_dates(settings, first, last, every), outcomes, daily.run)
+    return ended(outcomes)
+
+
+def ended(outcomes: list[Outcome]) -> State | None:
+    """The state of the latest day that needs a person, as of the exit status."""
+    return next((daily.ended(outcome) for outcome in reversed(outcomes) if outcome.exit_status), None)
 
 
 def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome]:
@@ -26,5 +34,7 @@ def run(settings: Settings, first: date, last: date, every: int) -> list[Outcome
     dates = backfill_dates(settings, first, last, every)
     outcomes: list[Outcome] = []
     name = f"backfill {first} to {last}"
-    watched_flow("backfill", name, lambda: run_dates(settings, dates, outcomes, daily.run))
+    watched_flow(
+        "backfill", name, lambda: run_dates(settings, dates, outcomes, daily.run), ended=lambda _: ended(outcomes)
+    )
     return outcomes

@@ -1,16 +1,15 @@
 """The daily job: land what came, derive what is owed, check it, post the difference once, hand it out."""
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 from typing import Any
 
 from prefect import flow, task
-from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows import run_page
+from flows import run_page, slots
 from flows.alerts import NEEDS_A_PERSON
 from flows.environment import begin_deployed
 from flows.errors import Passing
@@ -18,12 +17,12 @@ from flows.settings import Settings
 from flows.steps.landing import last_delivery
 from flows.steps.outcome import Outcome
 from flows.steps.run import plainly, run_day
-from flows.steps.start import date_due, is_done_since, latest_slot, now, yesterday
+from flows.steps.start import is_done_since
 from flows.watched import watched, watched_flow
 
 
 def _run_name() -> str:
-    return f"daily {flow_run.parameters.get('business_date') or _due()}"
+    return f"daily {flow_run.parameters.get('business_date') or slots.due()}"
 
 
 @flow(name="daily", flow_run_name=_run_name)
@@ -35,11 +34,15 @@ def daily(business_date: date | None = None) -> State:
     """
     begin_deployed()
     settings = Settings()
-    slot = None if business_date else _slot()
-    day = business_date or _due()
+    slot = None if business_date else slots.slot()
+    day = business_date or slots.due()
     if slot and is_done_since(settings, day, slot):
         return Completed(name="Passed", message=f"{day} has been run since {slot:%H:%M}: nothing is left to do.")
-    outcome = _do(settings, day)
+    return ended(_do(settings, day))
+
+
+def ended(outcome: Outcome) -> State:
+    """The state in which a run ends: whether something needs a person shows, and is told."""
     if outcome.exit_status:
         return Completed(name=NEEDS_A_PERSON, message=outcome.needs())
     return Completed(message=outcome.headline())
@@ -55,6 +58,7 @@ def run(settings: Settings, business_date: date) -> Outcome:
         name,
         lambda: _do(settings, business_date, last_known=last_known),
         plainly=lambda: run_day(settings, business_date, last_known=last_known),
+        ended=ended,
     )
 
 
@@ -62,19 +66,6 @@ def _do(settings: Settings, day: date, last_known: Callable[[Settings], int] = l
     outcome = run_day(settings, day, call=_as_task, last_known=last_known)
     run_page.show(settings, outcome)
     return outcome
-
-
-def _slot() -> datetime | None:
-    """When the schedule last wanted a run, for a run of the schedule; a person's run has none."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None or not context.flow_run.auto_scheduled:
-        return None
-    return latest_slot(flow_run.scheduled_start_time, now())
-
-
-def _due() -> date:
-    slot = _slot()
-    return date_due(slot) if slot else yesterday()
 
 
 def _as_task(step: Callable[..., Any], *arguments: Any) -> Any:

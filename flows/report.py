@@ -43,7 +43,9 @@ def _do(settings: Settings, business_date: date | None) -> Report:
     if FlowRunContext.get() is None:
         return written
     try:
-        create_markdown_artifact(written.markdown(), key="pilot-report", description=f"Pilot, {written.business_date}")
+        create_markdown_artifact(
+            written.markdown(settings), key="pilot-report", description=f"Pilot, {written.business_date}"
+        )
     except Exception as error:
         log.warning("Prefect failed (%s) at the report's artifact.", type(error).__name__)
     return written

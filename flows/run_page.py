@@ -6,7 +6,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.settings import Settings
 from flows.steps.outcome import Outcome
-from flows.steps.run_page import links, run_page
+from flows.steps.run_page import CHECKED, run_page, url_of_checks
 
 log = logging.getLogger("callfree.flow")
 
@@ -16,7 +16,7 @@ def show(settings: Settings, outcome: Outcome) -> None:
     day = outcome.business_date
     try:
         create_markdown_artifact(run_page(settings, outcome), key="daily-run", description=f"Run for {day}")
-        for name, url in links(settings, outcome):
-            create_link_artifact(url, link_text=name, key=name.lower().replace(" ", "-"), description=f"{name}: {day}")
+        if url := url_of_checks(settings, outcome):
+            create_link_artifact(url, link_text=CHECKED, key="checked", description=f"{CHECKED}: {day}")
     except Exception as error:
         log.warning("Prefect failed (%s) at the run's page.", type(error).__name__)

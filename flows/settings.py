@@ -13,7 +13,7 @@ DEFAULT_POLICY = PROJECT / "dbt_project" / "seeds"
 class Settings(BaseSettings):
     """One home folder is one installation; every path below it is fixed by the interface (2.1)."""
 
-    model_config = SettingsConfigDict(env_prefix="CALLFREE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CALLFREE_", env_ignore_empty=True, frozen=True)
 
     home: Path = PROJECT / "data"
     policy: Path = DEFAULT_POLICY
@@ -171,6 +171,12 @@ class Settings(BaseSettings):
             self.published,
             self.work,
         )
+
+    def url_of(self, page: Path) -> str | None:
+        """Where a browser finds a page of `reports/`, None where it is not there or not served."""
+        if self.pages_url is None or not page.is_file():
+            return None
+        return f"{self.pages_url.rstrip('/')}/{page.relative_to(self.reports).as_posix()}"
 
     def make_folders(self) -> None:
         """Create the home folder as the interface describes it, for its owner only."""

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import State
 
 from flows.errors import CallfreeError
 
@@ -14,18 +15,33 @@ log = logging.getLogger("callfree.flow")
 T = TypeVar("T")
 
 
-def watched_flow(kind: str, name: str, job: Callable[[], T], plainly: Callable[[], T] | None = None) -> T:
-    """Do a job as a flow in this process. Raises what the job raises."""
+def watched_flow(
+    kind: str,
+    name: str,
+    job: Callable[[], T],
+    plainly: Callable[[], T] | None = None,
+    ended: Callable[[T], State | None] = lambda _: None,
+) -> T:
+    """Do a job as a flow in this process, in the state that `ended` makes of its result. Raises what the job raises."""
+    results: list[T] = []
+
+    def kept() -> T:
+        results.append(job())
+        return results[-1]
 
     def wrap(job: Callable[[], None]) -> Callable[[], object]:
+        def body() -> State | None:
+            job()
+            return ended(results[-1])
+
         def call() -> None:
             # Nobody listens for a heartbeat of it, and its end would wait up to a second for the last one.
             with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                flow(job, name=kind, flow_run_name=name)()
+                flow(body, name=kind, flow_run_name=name)()
 
         return call
 
-    return watched(wrap, job, name, plainly)
+    return watched(wrap, kept, name, plainly)
 
 
 def watched(

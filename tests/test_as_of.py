@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import WrongUsage
+from flows.steps import as_of
 from flows.steps.as_of import KNOWN, marts_as_of, run_as_of
 from flows.steps.home import lock
 from flows.steps.warehouse import connect
@@ -77,6 +78,22 @@ def test_an_earlier_date_can_be_asked_for_while_a_run_holds_the_home(lived):
     shutil.rmtree(home.settings.work / "as_of")
     with lock(home.settings, "a run"), connect(home.settings.ledger), connect(home.settings.warehouse):
         assert tables_of(marts_as_of(home.settings, date(2017, 7, 4))) == published[date(2017, 7, 4)]
+
+
+def test_the_past_is_derived_with_the_memory_that_was_set(lived, monkeypatch):
+    home, _ = lived
+    shutil.rmtree(home.settings.work / "as_of", ignore_errors=True)
+    limits = []
+
+    def derive(past, policy):
+        with connect(past.warehouse) as connection:
+            limits.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
+        return as_of_derive(past, policy)
+
+    as_of_derive = as_of.derive
+    monkeypatch.setattr(as_of, "derive", derive)
+    marts_as_of(home.settings.model_copy(update={"memory": "512MB"}), date(2017, 7, 4))
+    assert limits == ["488.2 MiB"]
 
 
 def test_nothing_but_the_marts_is_left_of_the_scratch_home(lived):

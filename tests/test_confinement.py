@@ -181,6 +181,19 @@ def test_a_group_gets_what_is_handed_out_and_nothing_else(lived):
     assert int(modes(settings)["ledger.duckdb"], 8) & 0o077 == 0
 
 
+@is_root
+def test_what_others_of_the_group_put_into_the_outbox_is_left_to_them(tmp_path):
+    settings = Settings(home=tmp_path / "home", group=another_group())
+    settings.make_folders()
+    taken = settings.grants_outbox / "taken.log"
+    taken.write_text("all of them")
+    taken.chmod(0o664)
+    os.chown(taken, 12345, -1)
+    with lock(settings, "a test"):
+        pass
+    assert taken.stat().st_mode & 0o777 == 0o664
+
+
 def test_a_group_that_nobody_knows_is_wrong_usage(tmp_path):
     with pytest.raises(ValueError, match="no group of this name"):
         Settings(home=tmp_path, group="nobody-knows-this-group")

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from flows.errors import WrongUsage
+from flows.errors import CallfreeError, WrongUsage
 from flows.steps import ledger, operator
 from flows.steps.warehouse import connect, rows
 from landing_home import DAY, Home, calls, held_calls, name_of
@@ -215,6 +215,13 @@ def test_what_was_released_is_not_released_again_before_the_next_run(parked):
     operator.release(parked.settings, (), True, "the others")
     assert [decision[:4] for decision in decisions(parked)] == [("release", "anna", 0, 0), ("release", "anna", 1, 2)]
     assert "No grant is parked" in refused(operator.release, parked.settings, (), True, "once more")
+
+
+def test_without_the_warehouse_what_is_parked_is_not_known(parked):
+    parked.settings.warehouse.unlink()
+    for grant_ids, is_all in (((), True), (("anna.W.1",), False)):
+        with pytest.raises(CallfreeError, match="callfree rebuild first"):
+            operator.release(parked.settings, grant_ids, is_all, "billing is mended")
 
 
 def test_before_the_first_run_nothing_is_parked(home):

@@ -457,6 +457,12 @@ def mark_as_published(home: Days) -> None:
 # --- The audit ----------------------------------------------------------------------------------------------------
 
 
+def test_an_audit_makes_the_readers_copy_of_the_ledger_where_it_is_lost(home):
+    home.next()
+    home.settings.readable_ledger.unlink()
+    assert all(finding.is_well for finding in audit(home.settings))
+
+
 def test_an_audit_names_the_table_that_says_something_else(home):
     home.next(calls=call("c1", "anna", "2017-07-05T08"))
     assert [finding.told for finding in audit(home.settings) if finding.subject == "contacts"] == ["1 rows"]

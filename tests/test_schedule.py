@@ -3,11 +3,13 @@
 import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
+from flows import late_feeds, slots
 from flows.settings import PROJECT, Settings
 from flows.steps.start import date_due, is_done_since, latest_slot
 from flows.steps.status import is_late, late, read_status
@@ -153,6 +155,18 @@ def test_a_feed_is_late_that_is_neither_loaded_nor_in_the_inbox(tmp_path, last_r
     feeds = [{"feed": "calls", "starts_on": "2017-07-01", "missing_days": missing}] if last_run else []
     status = read_status(settings) | {"last_run": last_run, "feeds": feeds}
     assert is_late(settings, status, "calls", date(2017, 8, 25)) is is_awaited
+
+
+@pytest.mark.parametrize(("started", "day"), [("2017-08-26 05:31", "2017-08-25"), ("2017-08-27 00:20", "2017-08-25")])
+def test_a_watch_that_starts_after_midnight_asks_for_the_day_of_its_slot(tmp_path, monkeypatch, started, day):
+    flow_run = SimpleNamespace(auto_scheduled=True, scheduled_start_time=local("2017-08-26 05:30"))
+    monkeypatch.setattr(slots, "FlowRunContext", SimpleNamespace(get=lambda: SimpleNamespace(flow_run=flow_run)))
+    monkeypatch.setattr(slots, "flow_run", flow_run)
+    monkeypatch.setattr(slots, "now", lambda: local(started))
+    monkeypatch.setattr(late_feeds, "begin_deployed", lambda: None)
+    monkeypatch.setenv("CALLFREE_HOME", str(tmp_path))
+    state = late_feeds.late_feeds.fn("calls")
+    assert (state.name, state.message) == ("FeedLate", f"calls of {day} has not come by its hour.")
 
 
 def test_a_delivery_that_will_never_come_is_not_late(tmp_path):

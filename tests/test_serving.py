@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 
 from flows import cli, environment, up
 from flows.errors import CallfreeError, WrongUsage
-from flows.settings import Settings
+from flows.settings import PROJECT, Settings
 from flows.watched import watched
 
 
@@ -76,6 +77,26 @@ def test_a_run_without_prefect_does_not_call_on_it_at_every_step(monkeypatch, se
     monkeypatch.setattr(daily.run_page, "show", lambda *_: called.append("page"))
     monkeypatch.setattr(daily, "run_day", lambda _, day, **options: options.get("call", "plainly"))
     assert (daily.run(settings, "2017-08-25"), called) == ("plainly", [])
+
+
+@pytest.mark.parametrize("exit_status", [0, 3])
+def test_a_watched_run_ends_in_a_state_that_says_whether_a_person_is_needed(monkeypatch, settings, exit_status):
+    from flows import backfill, daily
+    from flows.alerts import NEEDS_A_PERSON
+
+    ended = []
+    told = SimpleNamespace(exit_status=exit_status, needs=lambda: "a person", headline=lambda: "3 grants")
+    monkeypatch.setattr("flows.watched.flow", lambda body, **_: lambda: ended.append(body()))
+    monkeypatch.setattr(daily, "_do", lambda *_, **__: told)
+    day = date(2017, 8, 25)
+    assert daily.run(settings, day) is told
+    assert (ended[0].name, ended[0].message) == (
+        (NEEDS_A_PERSON, "a person") if exit_status else ("Completed", "3 grants")
+    )
+    # A range does as well, whichever of its days it was.
+    calm = SimpleNamespace(exit_status=0, headline=lambda: "no grants")
+    state = backfill.ended([told, calm])
+    assert (state and state.message) == ("a person" if exit_status else None)
 
 
 def test_what_a_job_raises_is_raised_and_not_tried_again():
@@ -178,6 +199,13 @@ def test_a_path_that_was_given_from_here_is_the_same_for_those_who_work_elsewher
     monkeypatch.setenv("CALLFREE_BACKUPS", "copies")
     own = up.told_by_us(Settings(home=settings.home), 4321, as_json=False)
     assert (own["CALLFREE_POLICY"], own["CALLFREE_BACKUPS"]) == (str(tmp_path / "policy"), str(tmp_path / "copies"))
+
+
+def test_an_empty_variable_says_nothing(monkeypatch):
+    for name in ("CALLFREE_HOME", "CALLFREE_GROUP", "CALLFREE_KEEP_BACKUPS"):
+        monkeypatch.setenv(name, "")
+    told = Settings()
+    assert (told.home, told.group, told.keep_backups) == (PROJECT / "data", None, 14)
 
 
 def test_deploying_wants_to_know_where(callfree, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
@@ -12,11 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows import cli, logs
 from flows.errors import CallfreeError
 from flows.settings import Settings
-from flows.steps import doctor, ledger, status
+from flows.steps import doctor, ledger, ledger_growth, status
 from flows.steps.backups import back_up
+from flows.steps.corrections import Correction
 from flows.steps.metrics import timed, write_metrics
 from flows.steps.outcome import Outcome
 from flows.steps.publish import Published
+from flows.steps.report_page import Report
 from flows.steps.run_page import run_page
 
 TODAY = date(2017, 8, 26)
@@ -119,6 +122,23 @@ def a_lost_ledger(settings, monkeypatch):
     (settings.grants_outbox / "grants_20170825_01.csv").touch()
 
 
+def an_older_ledger(settings, monkeypatch):
+    with_a_batch(settings)
+    with ledger.open_ledger(settings) as connection:
+        ledger_growth.note(settings, ledger_growth.growth(connection))
+        connection.execute("delete from batches")
+
+
+def a_restore_cut_off(settings, monkeypatch):
+    settings.restoring.touch()
+
+
+def invitations_not_handed_out(settings, monkeypatch):
+    with ledger.open_ledger(settings) as connection:
+        connection.execute("insert into draws values ('w', 't', '2017-07-17', '2017-07-16', 2)")
+    settings.ledger.chmod(0o600)
+
+
 def a_gap_in_the_sequence(settings, monkeypatch):
     with_a_batch(settings, sequence=2)
 
@@ -173,12 +193,15 @@ def a_clock_gone_back(settings, monkeypatch):
         (a_full_disk, "disk", "0.1 GB free, a run may want 1.0 GB: make room"),
         (a_broken_policy, "policy", "terms.csv is missing."),
         (a_ledger_of_noise, "ledger", "ledger.duckdb cannot be opened"),
-        (a_lost_ledger, "ledger", "restore it before you run"),
+        (a_lost_ledger, "ledger", "callfree restore brings back the latest good copy"),
+        (an_older_ledger, "ledger", "is older than what was done here"),
+        (a_restore_cut_off, "ledger", "say callfree restore again"),
         (a_gap_in_the_sequence, "ledger", "1 files are missing from its sequence; restore it"),
         (a_batch_that_does_not_sum_up, "ledger", "1 files do not sum up to their grants; restore it"),
         (a_member_drawn_twice, "ledger", "1 members are there twice; restore it"),
         (a_grant_of_no_batch, "ledger", "1 files do not sum up to their grants; restore it"),
         (a_run_broken_off, "outbox", "callfree run finishes what it left"),
+        (invitations_not_handed_out, "outbox", "callfree run finishes what it left"),
         (no_copy, "backup", "no copy of the ledger in"),
         (a_damaged_copy, "backup", "callfree backup takes another"),
         (a_clock_gone_back, "clock", "it says 2017-08-26, but 2017-08-26 has been run: set the clock"),
@@ -340,11 +363,32 @@ def test_a_run_that_needs_a_person_says_for_what_also_when_a_file_was_altered():
     assert "needs a person: 1 files altered in the outbox. See" in told.needs()
 
 
+def test_a_runs_page_names_no_subscriber(settings):
+    corrections = (Correction(is_up=True, entitlement_count=1, subscriber_ids=("anna",), volume_mb=100),)
+    news = ({"kind": "lapsed_enrolment", "subject": "anna", "item_count": 1},)
+    told = replace(outcome(), corrections=corrections, new_exceptions=news)
+    assert "anna" in " ".join(told.lines())
+    page = run_page(settings, told)
+    assert "anna" not in page
+    assert "- new: 1 enrolments that today's data would not give" in page.splitlines()
+
+
 def test_a_runs_page_links_to_the_pages_that_are_there(settings):
     served = Settings(home=settings.home, pages_url="http://127.0.0.1:4201/")
     assert "](http" not in run_page(served, outcome())
-    (settings.reports / "pilot_20170825.html").touch()
-    assert "[The pilot report](http://127.0.0.1:4201/pilot_20170825.html)" in run_page(served, outcome())
+    page = settings.reports / "data_docs" / "2017-08-25" / "batch.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert "(http://127.0.0.1:4201/data_docs/2017-08-25/batch.html)" in run_page(served, outcome())
+
+
+def test_a_reports_page_links_to_the_report_where_a_browser_finds_it(settings):
+    path = settings.reports / "pilot_20170825.html"
+    path.touch()
+    told = Report(path, date(2017, 8, 25), ())
+    assert "](" not in told.markdown(settings)
+    served = Settings(home=settings.home, pages_url="http://127.0.0.1:4201/")
+    assert "[pilot_20170825.html](http://127.0.0.1:4201/pilot_20170825.html)" in told.markdown(served)
 
 
 def test_a_runs_page_has_no_heading_without_anything_below_it(settings):

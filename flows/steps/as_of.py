@@ -105,10 +105,11 @@ def derive_past(settings: Settings, run: PastRun, marts: Path) -> None:
         past.make_folders()
         _cut_ledger(settings, past, run)
         policy.restore(run.policy, past.policy)
-        restore(past, run.business_date)
-        derive(past, policy.load(past.policy))
-        fill_table(past)
-        publish_marts(past)
+        with ledger.held_open(past):
+            restore(past, run.business_date)
+            derive(past, policy.load(past.policy))
+            fill_table(past)
+            publish_marts(past)
         os.replace(past.marts, marts)
 
 

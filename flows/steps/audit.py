@@ -7,9 +7,10 @@ import duckdb
 
 from flows.errors import CallfreeError, WrongUsage
 from flows.settings import Settings
-from flows.steps.as_of import PastRun, derive_past, run_as_of
+from flows.steps.as_of import PastRun, derive_past, keep_ledger, run_as_of
 from flows.steps.doctor import Finding
 from flows.steps.home import lock
+from flows.steps.ledger_growth import check_ledger
 from flows.steps.report_facts import published_for
 from flows.steps.warehouse import connect, read_through
 
@@ -25,11 +26,15 @@ select exists (
 def audit(settings: Settings) -> list[Finding]:
     """Derive everything that the latest run knew anew, beside the installation, and compare: one finding a table.
 
-    Raises WrongUsage before the first run and where a run goes on, CallfreeError where the marts are not those that the
-    latest run has published, or the archive lacks a delivery.
+    Raises WrongUsage before the first run and where the marts are not those that the latest run has published,
+    CallfreeError where a run goes on, or the archive lacks a delivery.
     """
     with lock(settings, "callfree audit"):
-        run = run_as_of(settings, published_for(settings.marts))
+        check_ledger(settings)
+        day = published_for(settings.marts)
+        if not settings.readable_ledger.is_file():
+            keep_ledger(settings)
+        run = run_as_of(settings, day)
         _require_of(settings, run)
         published = read_through(settings.marts)
     with tempfile.TemporaryDirectory(prefix="audit_", dir=settings.work) as folder:

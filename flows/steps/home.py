@@ -74,7 +74,8 @@ def hand_out(settings: Settings) -> None:
     _give(settings.published, group, 0o2750)
     for folder in (*outboxes, settings.published):
         for path in folder.iterdir():
-            if path.is_file() and not path.is_symlink():
+            # What another account of the group has put there is not ours to give.
+            if path.is_file() and not path.is_symlink() and path.stat().st_uid == os.getuid():
                 _give(path, group, 0o640)
 
 

@@ -3,7 +3,7 @@
 from datetime import date
 from pathlib import Path
 
-from flows.errors import WrongUsage
+from flows.errors import CallfreeError, WrongUsage
 from flows.settings import Settings
 from flows.steps import ledger
 from flows.steps.arrivals import tidy_held
@@ -144,7 +144,10 @@ def _posted(settings: Settings, grant_ids: tuple[str, ...]) -> dict[str, tuple[s
 def _parked(settings: Settings) -> dict[tuple[str, int, int], int]:
     """What is parked by the last run and not released since: subscriber, quarter, month, and rejected entries."""
     if not settings.warehouse.is_file():
-        return {}
+        with ledger.open_ledger(settings) as connection:
+            if ledger.latest_run(connection) is None:
+                return {}
+        raise CallfreeError("There is no warehouse.duckdb, so what is parked is not known: callfree rebuild first.")
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
         if not has_marts(connection):
             return {}

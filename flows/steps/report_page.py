@@ -37,10 +37,11 @@ class Report:
         told = [f"{wave.wave_id}: {WORDS[wave.state]}. {wave.verdict}" for wave in self.waves]
         return told or ["No wave has been drawn yet."]
 
-    def markdown(self) -> str:
-        """The same for Prefect's page, with a link to the report."""
+    def markdown(self, settings: Settings) -> str:
+        """The same for Prefect's page, with a link to the report where a browser finds it."""
         told = "\n".join(f"- {line}" for line in self.lines())
-        link = f"[{self.path.name}]({self.path.absolute().as_uri()})"
+        url = settings.url_of(self.path)
+        link = f"[{self.path.name}]({url})" if url else f"`{self.path.name}`"
         return f"# Pilot report for {self.business_date}\n\n{told}\n\n{link}"
 
 

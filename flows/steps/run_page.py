@@ -6,6 +6,8 @@ from typing import Any
 from flows.settings import Settings
 from flows.steps.outcome import KINDS, Outcome
 
+CHECKED = "What Great Expectations checked"
+
 
 def run_page(settings: Settings, outcome: Outcome) -> str:
     """The story of a run for Prefect's page: counts, names of waves, feeds and files, and nothing of a person."""
@@ -14,9 +16,9 @@ def run_page(settings: Settings, outcome: Outcome) -> str:
         f"# Run for {outcome.business_date}",
         f"**{posting.grant_count} grants, {posting.volume_mb} MB.**"
         + (f" {outcome.needs()}" if outcome.exit_status else ""),
-        _links(settings, outcome),
+        _link(settings, outcome),
         _table("Granted", ("wave", "kind", "quarter", "grants", "MB"), (row.values() for row in posting.by_wave)),
-        _list("What it did", outcome.lines()),
+        _list("What it did", outcome.lines(names_subjects=False)),
         _table("Exceptions, as long as they last", ("what", "count", "MB"), (
             (KINDS.get(row["kind"], row["kind"]), row["item_count"], row["volume_mb"] or "")
             for row in status["exceptions"]
@@ -33,18 +35,14 @@ def run_page(settings: Settings, outcome: Outcome) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def links(settings: Settings, outcome: Outcome) -> list[tuple[str, str]]:
-    """What the pages of this run are called, and where a browser finds them, where `reports/` is served at all."""
-    if settings.pages_url is None:
-        return []
-    base = settings.pages_url.rstrip("/")
-    pages = [("The pilot report", f"pilot_{outcome.business_date:%Y%m%d}.html"),
-             ("What Great Expectations checked", f"data_docs/{outcome.business_date}/batch.html")]  # fmt: skip
-    return [(name, f"{base}/{path}") for name, path in pages if (settings.reports / path).is_file()]
+def url_of_checks(settings: Settings, outcome: Outcome) -> str | None:
+    """Where a browser finds what was checked before the posting, where `reports/` is served at all."""
+    return settings.url_of(settings.reports / "data_docs" / str(outcome.business_date) / "batch.html")
 
 
-def _links(settings: Settings, outcome: Outcome) -> str:
-    return " · ".join(f"[{name}]({url})" for name, url in links(settings, outcome))
+def _link(settings: Settings, outcome: Outcome) -> str:
+    url = url_of_checks(settings, outcome)
+    return f"[{CHECKED}]({url})" if url else ""
 
 
 def _list(title: str, items: Iterable[str]) -> str:
