@@ -12,20 +12,27 @@ SIZES ?= 100000,1000000
 PARTS ?= idle,history,day,steps,landing,backfill
 DAYS ?= 10
 
-.PHONY: demo docs bench test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots lint sbom lock clean help
+.PHONY: demo docs bench test test-properties test-prefect test-faults test-fuzz test-mutants test-pilots install lint sbom lock clean help
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 # Where Python is told to write no bytecode, pip leaves it out too, and each process would compile all that it imports: half
 # of a short run. A file of a library that this Python cannot compile is none that is imported.
-$(READY): requirements.lock pyproject.toml
+define install
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(1)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib flows expectations || true
 	$(BIN)/python -c "from flows.steps.transform import compile_beforehand; compile_beforehand()"
+endef
+
+$(READY): requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
 	touch $(READY)
+
+install:  ## Install what runs into .venv, without what tests and measures it.
+	$(call install,requirements.lock)
 
 demo: $(READY)  ## Make a small world, run a year of it, say where to look.
 	rm -rf $(DEMO_HOME)
@@ -70,13 +77,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-sbom: $(READY)  ## Write the bill of materials from the lock file (sbom.cdx.json, CycloneDX).
+sbom: $(READY)  ## Write the bill of materials of what runs (sbom.cdx.json, CycloneDX).
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --index-url "" \
 		--output-reproducible --output-file sbom.cdx.json
 
 lock:  ## Pin the dependencies anew (needs uv).
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra dev pyproject.toml --output-file requirements.lock
+		--extra dev pyproject.toml --output-file requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 clean:  ## Remove the virtual environment and the demo.
 	rm -rf $(VENV) $(DEMO_HOME)

@@ -68,7 +68,7 @@ def _versions() -> Finding:
             wrong.append(f"{name} {found} instead of {wanted}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        way_out = "install requirements.lock anew (make clean, then make demo or make test)"
+        way_out = "install requirements.lock anew (make install)"
         return Finding("packages", False, f"{', '.join(wrong[:3])}{more}: {way_out}")
     return Finding("packages", True, f"{len(pins)} as pinned")
 

@@ -38,13 +38,13 @@ def _held(settings: Settings, purpose: str) -> Iterator[None]:
 
 def _acquire(settings: Settings, file_lock: FileLock, purpose: str) -> None:
     settings.make_folders()
-    hand_out(settings)
     holder = settings.lock.with_name(".lock.holder")
     try:
         file_lock.acquire()
     except Timeout:
         who = holder.read_text().strip() if holder.is_file() else "another process"
         raise CallfreeError(f"{settings.home} is in use by {who}. Wait until it is done.") from None
+    hand_out(settings)
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
     holder.write_text(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
 

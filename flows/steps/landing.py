@@ -217,7 +217,10 @@ def _read(
 def _as_it_came(settings: Settings, delivery: Delivery) -> Path:
     path = settings.home.absolute() / delivery.stored_as
     if not path.is_file() or sha256_of(path) != delivery.sha256:
-        raise CallfreeError(f"{delivery.stored_as} is missing or was changed: put the delivery back as it came.")
+        or_refuse = f", or callfree refuse {delivery.file_name}" if delivery.verdict == "held" else ""
+        raise CallfreeError(
+            f"{delivery.stored_as} is missing or was changed: put the delivery back as it came{or_refuse}."
+        )
     return path
 
 

@@ -17,7 +17,16 @@ from pathlib import Path
 
 PATCHES = Path(__file__).parent
 PROJECT = PATCHES.parent.parent
-COPIED = ("flows", "expectations", "dbt_project", "tests", "pyproject.toml", "Makefile", "requirements.lock")
+COPIED = (
+    "flows",
+    "expectations",
+    "dbt_project",
+    "tests",
+    "pyproject.toml",
+    "Makefile",
+    "requirements.lock",
+    "requirements-dev.lock",
+)
 AT_ONCE = 2
 # A bug may make a test wait for ever; so may a busy machine, so it is no verdict.
 SECONDS = 900
