@@ -96,6 +96,17 @@ def test_what_was_accepted_can_still_be_refused_before_the_next_run(home):
     assert home.counts == {("calls", DAY): (4, 0)}
 
 
+def test_what_was_accepted_and_is_lost_can_be_refused(home):
+    name = held_calls(home)
+    operator.accept(home.settings, name, "quiet")
+    (home.settings.held / name).unlink()
+    with pytest.raises(CallfreeError, match=f"put the delivery back as it came, or callfree refuse {name}"):
+        home.land()
+    operator.refuse(home.settings, name, "lost")
+    assert home.land().accepted == ()
+    assert home.counts == {("calls", DAY): (4, 0)}
+
+
 def test_what_was_refused_cannot_be_accepted(home):
     name = held_calls(home)
     assert operator.refuse(home.settings, name, "half is missing") == f"{name} is refused and lies in rejected/."

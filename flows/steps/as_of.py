@@ -4,6 +4,7 @@ It works while another run goes on: that one holds `ledger.duckdb`, so a copy is
 scratch home stands in for the installation: its ledger is cut to what the run knew, its archive is the real one.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -87,7 +88,7 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     run = run_as_of(settings, day)
     folder = settings.work / "as_of"
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"run_{run.run_no:06d}_{digest_of_models()[:12]}.duckdb"
+    kept = folder / f"run_{run.run_no:06d}_{_digest_of_code()[:12]}.duckdb"
     if kept.is_file():
         os.utime(kept)
         return kept
@@ -95,6 +96,14 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     for old in sorted(folder.glob("run_*.duckdb"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
     return kept
+
+
+def _digest_of_code() -> str:
+    """Of the models and of all steps: what was derived by others is not today's answer."""
+    digest = hashlib.sha256(digest_of_models().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def derive_past(settings: Settings, run: PastRun, marts: Path) -> None:
