@@ -94,23 +94,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
                 "select feed, business_date, reason from decisions where kind = 'waive' order by feed, business_date",
             ),
             "altered_files": altered_files(settings, connection),
-            "unpublished_files": [
-                row["file_name"]
-                for row in rows(
-                    connection,
-                    """
-                    with files as (
-                        select file_name from batches
-                        union all
-                        select 'invitations_' || wave_id || '.csv' from draws
-                    )
-
-                    select file_name from files
-                    where file_name not in (select file_name from publications)
-                    order by file_name
-                    """,
-                )
-            ],
+            "unpublished_files": ledger.unpublished_files(connection),
         }
 
 
