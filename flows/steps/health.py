@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,17 +38,10 @@ class Balance:
     is_share: bool = False
 
 
-@dataclass(frozen=True)
-class Health:
-    """All checks of a wave, and the figures behind them."""
-
-    checks: list[Check]
-    balance: list[Balance] = field(default_factory=list)
-
-    @property
-    def state(self) -> str:
-        states = {check.state for check in self.checks}
-        return BAD if BAD in states else ODD if ODD in states else GOOD
+def judge(checks: Sequence[Check]) -> str:
+    """The health of a wave: that of its worst check."""
+    states = {check.state for check in checks}
+    return BAD if BAD in states else ODD if ODD in states else GOOD
 
 
 def judge_p(p: float | None) -> str:
