@@ -1,7 +1,6 @@
 """The demo: a year of an invented small world, run as a real one would be."""
 
 import logging
-import os
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -27,9 +26,7 @@ def run(settings: Settings, run_day: Callable[[Settings, date], Outcome]) -> Out
     world = DemoWorld()
     policy = settings.home.absolute() / "policy"
     world.write_policy(policy)
-    # The flows read their settings from the environment, as they do in production.
-    os.environ["CALLFREE_POLICY"] = str(policy)
-    settings = Settings()
+    settings = settings.model_copy(update={"policy": policy})
     previous = world.first_day - timedelta(days=1)
     for number, day in enumerate(world.run_dates, 1):
         outcome = _one_day(settings, world, previous, day, run_day)

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
 
     @property
     def work(self) -> Path:
-        """Scratch: dbt's target folder, Prefect's own files, the policy as it was checked."""
+        """What can be made again: the models as compiled, Prefect's own files, marts as of earlier days."""
         return self._below_home(".work")
 
     @property

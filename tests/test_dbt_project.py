@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from flows.errors import CallfreeError
 from flows.settings import DEFAULT_POLICY, Settings
 from flows.steps import ledger, policy, raw_tables, report_facts, transform
 from flows.steps.derivation import derive
-from flows.steps.feeds import FEEDS, parse_name
+from flows.steps.feeds import DAILY_FEEDS, FEEDS, parse_name
 from flows.steps.staging import Candidate, Stage
 from flows.steps.warehouse import attach, connect
 from test_recovery import Home
@@ -355,6 +356,11 @@ def test_a_seed_has_the_columns_of_the_policy(manifest):
     seeds = [node for node in manifest["nodes"].values() if node["resource_type"] == "seed"]
     headers = {path.stem: next(csv.reader(path.open())) for path in DEFAULT_POLICY.glob("*.csv")}
     assert {seed["name"]: list(seed["config"]["column_types"]) for seed in seeds} == headers
+
+
+def test_the_daily_feeds_of_the_models_are_those_of_the_interface(manifest):
+    said = manifest["macros"]["macro.callfree.daily_feeds"]["macro_sql"]
+    assert re.findall("'(.*?)'", said) == list(DAILY_FEEDS)
 
 
 def test_every_model_has_an_owner_and_every_consumer_is_named(manifest):

@@ -19,6 +19,12 @@ def test_a_draw_as_planned_is_healthy_even_when_it_is_short_of_members():
     assert health.sample_ratio(6, 4, 20_000, 10_000).state == health.GOOD
 
 
+def test_sizes_that_are_odd_are_not_told_as_planned():
+    check = health.sample_ratio(1065, 935, 1000, 1000)
+    assert health.BAD_P < check.p < health.ODD_P
+    assert (check.state, "1,000 to 1,000 were planned" in check.sentence) == (health.ODD, True)
+
+
 def test_an_arm_without_anybody_is_told_as_such():
     assert "nobody in control" in health.sample_ratio(10, 0, 10, 5).sentence
     assert "none were to be drawn" in health.sample_ratio(10, 0, 10, 0).sentence

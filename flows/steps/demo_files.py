@@ -13,36 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.steps.feeds import FEEDS
+
 Row = tuple[str, ...]
 
-COLUMNS = {
-    "subscribers": [
-        "subscriber_id",
-        "msisdn",
-        "email",
-        "brand",
-        "tariff",
-        "status",
-        "marketing_consent",
-        "activated_on",
-        "changed_at",
-    ],
-    "app_events": ["event_id", "subscriber_id", "event_type", "occurred_at", "platform", "app_version"],
-    "calls": [
-        "call_id",
-        "record_version",
-        "subscriber_id",
-        "msisdn",
-        "direction",
-        "line",
-        "started_at",
-        "duration_s",
-        "outcome",
-        "voided",
-    ],
-    "mail_events": ["event_id", "subscriber_id", "wave_id", "event_type", "occurred_at"],
-    "grant_acks": ["grant_id", "status", "reason", "processed_at"],
-}
+COLUMNS = {feed.name: [column.name for column in feed.columns] for feed in FEEDS.values()}
 
 
 def encode(feed: str, day: date, rows: Sequence[Row]) -> tuple[str, bytes]:

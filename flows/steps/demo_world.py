@@ -31,6 +31,7 @@ from flows.steps.demo_lives import (
 )
 
 ENROLMENT_DAYS = 90
+# The demo is the same story whatever its owner makes of the pilot's own policy, so nothing is taken from there.
 POLICY = {
     "terms.csv": (
         "terms_id,welcome_mb,quarters,min_contact_seconds,settlement_days,enrolment_days,max_attempts\n"

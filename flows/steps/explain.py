@@ -129,23 +129,18 @@ class Story:
             " streak, mb_per_month, rewarded_from from quarters",
             "order by quarter",
         )
-        return [
-            row
-            | {
-                "told": self._say("quarter", row["quarter_state"], row),
-                "contacts": (
-                    those := [
-                        {name: local(value) for name, value in contact.items() if name != "quarter"}
-                        for contact in contacts
-                        if contact["quarter"] == row["quarter"]
-                    ]
-                ),
-                "without_contacts": [
-                    self._what_if(other, those) for other in what_if if other["without_quarter"] == row["quarter"]
-                ],
-            }
-            for row in found
-        ]
+        for row in found:
+            those = [
+                {name: local(value) for name, value in contact.items() if name != "quarter"}
+                for contact in contacts
+                if contact["quarter"] == row["quarter"]
+            ]
+            row["told"] = self._say("quarter", row["quarter_state"], row)
+            row["contacts"] = those
+            row["without_contacts"] = [
+                self._what_if(other, those) for other in what_if if other["without_quarter"] == row["quarter"]
+            ]
+        return found
 
     def _what_if(self, row: Row, contacts: list[Row]) -> Row:
         days = list(dict.fromkeys(plainly(contact["started_at"].date()) for contact in contacts))

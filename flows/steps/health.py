@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,17 +38,10 @@ class Balance:
     is_share: bool = False
 
 
-@dataclass(frozen=True)
-class Health:
-    """All checks of a wave, and the figures behind them."""
-
-    checks: list[Check]
-    balance: list[Balance] = field(default_factory=list)
-
-    @property
-    def state(self) -> str:
-        states = {check.state for check in self.checks}
-        return BAD if BAD in states else ODD if ODD in states else GOOD
+def judge(checks: Sequence[Check]) -> str:
+    """The health of a wave: that of its worst check."""
+    states = {check.state for check in checks}
+    return BAD if BAD in states else ODD if ODD in states else GOOD
 
 
 def judge_p(p: float | None) -> str:
@@ -68,11 +61,13 @@ def sample_ratio(treatment: int, control: int, treatment_size: int, control_size
         return Check(name, BAD, f"There is nobody in {lacking} ({why}): there is nothing to compare.")
     share = treatment_size / (treatment_size + control_size)
     p = float(stats.chisquare([treatment, control], [drawn * share, drawn * (1 - share)]).pvalue)
-    said = f"{treatment:,} in treatment to {control:,} in control"
-    if p >= BAD_P:
-        return Check(name, judge_p(p), f"{said}, in the proportion that was planned.", p)
     planned = f"but {treatment_size:,} to {control_size:,} were planned"
-    return Check(name, BAD, f"{said}, {planned}: members were lost or added after the draw.", p)
+    said = {
+        GOOD: "in the proportion that was planned.",
+        ODD: f"{planned}: further off than chance often brings.",
+        BAD: f"{planned}: members were lost or added after the draw.",
+    }[judge_p(p)]
+    return Check(name, judge_p(p), f"{treatment:,} in treatment to {control:,} in control, {said}", p)
 
 
 def compare_before(cells: Sequence[Mapping[str, Any]]) -> tuple[list[Balance], float | None]:

@@ -153,6 +153,13 @@ create table if not exists publications (
 );
 """
 
+# What goes out as files, but for the KPIs: grants with their digest, invitations with their wave.
+FILES_OUT = """(
+    select file_name, sha256, null as wave_id from batches
+    union all
+    select 'invitations_' || wave_id || '.csv', null, wave_id from draws
+)"""
+
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Connection]:
@@ -302,10 +309,15 @@ def is_published(connection: Connection, file_name: str) -> bool:
 
 def files_out(connection: Connection) -> list[tuple[str, str | None]]:
     """Every file that the ledger makes: its name, and its digest where it is recorded."""
-    return connection.execute(
-        "select file_name, sha256 from batches"
-        " union all select 'invitations_' || wave_id || '.csv', null from draws order by all"
-    ).fetchall()
+    return connection.execute(f"select file_name, sha256 from {FILES_OUT} order by all").fetchall()
+
+
+def unpublished_files(connection: Connection) -> list[str]:
+    """The files that are not marked as published."""
+    found = connection.execute(
+        f"select file_name from {FILES_OUT} where file_name not in (select file_name from publications) order by all"
+    )
+    return [row[0] for row in found.fetchall()]
 
 
 def used_policy(connection: Connection) -> UsedRows:

@@ -81,11 +81,11 @@ def _altered_batches(settings: Settings, connection: Connection) -> Iterator[dic
 
 
 def _altered_invitations(settings: Settings, connection: Connection) -> Iterator[dict[str, str]]:
-    for (wave_id,) in connection.execute("select wave_id from draws order by all").fetchall():
-        path = settings.invitations_outbox / f"invitations_{wave_id}.csv"
+    for draw in invitation_files(connection):
+        path = settings.invitations_outbox / draw["file_name"]
         if not path.exists():
             continue
-        sha256 = _digest(render_invitations(connection, wave_id))
+        sha256 = _digest(render_invitations(connection, draw["wave_id"]))
         if _digest_of(path) != sha256:
             yield {"file": path.name, "problem": "it is not the file that was published"}
         manifest = manifest_path(path)

@@ -9,7 +9,7 @@ from flows.steps.kpis import Kpis
 from flows.steps.landing import Landing
 from flows.steps.ledger import Posting
 from flows.steps.publish import Published
-from flows.steps.status import NEEDS_A_PERSON, needs_a_person
+from flows.steps.status import KINDS_FOR_A_PERSON, needs_a_person
 
 # How each kind of exception is told to people.
 KINDS = {
@@ -54,11 +54,11 @@ class Outcome:
 
     def needs(self) -> str:
         """What a person must look at, in one line of counts."""
-        kinds = {row["kind"]: row["item_count"] for row in self.status.get("exceptions", [])}
+        kinds = {row["kind"]: row["item_count"] for row in self.status["exceptions"]}
         told = [f"{len(self.landing.rejected)} deliveries rejected"] if self.landing.rejected else []
         told += [f"{len(self.status['held'])} deliveries held"] if self.status["held"] else []
-        told += [f"{kinds[kind]} {KINDS[kind]}" for kind in NEEDS_A_PERSON if kind in kinds]
-        told += [f"{len(altered)} files altered in the outbox"] if (altered := self.status.get("altered_files")) else []
+        told += [f"{kinds[kind]} {KINDS[kind]}" for kind in KINDS_FOR_A_PERSON if kind in kinds]
+        told += [f"{len(altered)} files altered in the outbox"] if (altered := self.status["altered_files"]) else []
         return f"{self.business_date} is done, but needs a person: {'; '.join(told)}. See callfree status."
 
     def headline(self) -> str:
@@ -75,9 +75,7 @@ class Outcome:
         ]
         told += [f"rejected {name}: {reason}" for name, reason in landing.rejected]
         told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
-        told += [
-            f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status.get("altered_files", [])
-        ]
+        told += [f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status["altered_files"]]
         told += [f"drew wave {wave_id}" for wave_id in posting.drawn_waves]
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
         told.append(quarters_sentence(self.status))

@@ -1,8 +1,9 @@
 """The programme's policy: five CSV files that its owner may change, checked to the cell (rule 1.2)."""
 
 import csv
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -153,8 +154,8 @@ class Policy:
     def kept(self) -> str:
         """The policy as one text, for the ledger to keep."""
         files = {
-            f"{name}.csv": "".join(
-                _csv_lines(list(file.model.model_fields), [row.model_dump(mode="json") for row in getattr(self, name)])
+            f"{name}.csv": _as_csv(
+                list(file.model.model_fields), [row.model_dump(mode="json") for row in getattr(self, name)]
             )
             for name, file in _FILES.items()
         }
@@ -167,16 +168,13 @@ def restore(kept: str, folder: Path) -> None:
         write_whole(folder / name, [content.encode()])
 
 
-def _csv_lines(columns: list[str], table: list[dict]) -> Iterator[str]:
-    class Lines(list):
-        write = list.append
-
-    lines = Lines()
-    writer = csv.writer(lines, lineterminator="\n")
+def _as_csv(columns: list[str], table: list[dict]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in table:
         writer.writerow(str(value).lower() if isinstance(value, bool) else value for value in row.values())
-    return iter(lines)
+    return text.getvalue()
 
 
 def _key(file: _File, row: BaseModel) -> str:

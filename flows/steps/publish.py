@@ -29,7 +29,9 @@ def publish(settings: Settings) -> Published:
                 _publish_grants(settings, connection, batch) for batch in _unpublished_batches(connection)
             ),
             invitation_files=tuple(
-                _publish_invitations(settings, connection, draw) for draw in _unpublished_draws(connection)
+                _publish_invitations(settings, connection, draw)
+                for draw in invitation_files(connection)
+                if not draw["is_published"]
             ),
         )
 
@@ -37,7 +39,7 @@ def publish(settings: Settings) -> Published:
 def has_left_over(settings: Settings) -> bool:
     """Whether the ledger has a file that is not marked as published."""
     with ledger.open_ledger(settings) as connection:
-        return bool(_unpublished_batches(connection) or _unpublished_draws(connection))
+        return bool(ledger.unpublished_files(connection))
 
 
 def _unpublished_batches(connection: Connection) -> list[dict]:
@@ -95,32 +97,24 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".csv") + ".manifest.json")
 
 
-def _unpublished_draws(connection: Connection) -> list[dict]:
-    return [draw for draw in invitation_files(connection) if not draw["is_published"]]
-
-
 def invitation_files(connection: Connection) -> list[dict]:
     """Every invitation file that the ledger makes: wave_id, invite_on, file_name, line_count, is_published."""
     return rows(
         connection,
-        """
-        with files as (
-            select wave_id, invite_on, 'invitations_' || wave_id || '.csv' as file_name
-            from draws
-        )
-
+        f"""
         select
-            files.wave_id,
-            files.invite_on,
+            draws.wave_id,
+            draws.invite_on,
             files.file_name,
             (
                 select count(*) from members
-                where members.wave_id = files.wave_id and members.invitation_email is not null
+                where members.wave_id = draws.wave_id and members.invitation_email is not null
             ) as line_count,
             publications.file_name is not null as is_published
-        from files
+        from draws
+        inner join {ledger.FILES_OUT} as files on draws.wave_id = files.wave_id
         left join publications on files.file_name = publications.file_name
-        order by files.invite_on, files.wave_id
+        order by draws.invite_on, draws.wave_id
         """,
     )
 

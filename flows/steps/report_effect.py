@@ -16,6 +16,7 @@ from flows.steps.effects import (
     relative_difference,
 )
 from flows.steps.experiment import Moments, share
+from flows.steps.forecast import DAYS_IN_A_YEAR
 from flows.steps.report_facts import Facts, Rows
 from flows.steps.report_parts import (
     DASH,
@@ -32,7 +33,6 @@ from flows.steps.report_parts import (
 )
 
 ARMS = ("treatment", "control")
-DAYS_IN_A_YEAR = 365.25
 BEFORE_GROUPS = ("No contact before", "1 contact before", "2 contacts before", "3 or more before")
 
 

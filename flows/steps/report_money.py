@@ -9,8 +9,8 @@ from typing import Any
 
 from flows.steps import ladder, money, report_charts
 from flows.steps.effects import Effect
-from flows.steps.forecast import Ladder, Period, forecast
-from flows.steps.report_effect import DAYS_IN_A_YEAR, Effects
+from flows.steps.forecast import DAYS_IN_A_YEAR, Ladder, Period, forecast
+from flows.steps.report_effect import Effects
 from flows.steps.report_facts import Facts, Rows
 from flows.steps.report_parts import (
     DASH,

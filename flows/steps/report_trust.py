@@ -45,14 +45,14 @@ def trust(wave: dict[str, Any], arms: dict[str, dict[str, Any]], cells: Rows) ->
             health.attrition(ended, size, attrition_p),
             health.identification(wave["counting_call_count"], wave["unattributed_call_count"]),
         ]
-    judged = health.Health(checks, balance)
+    state = health.judge(checks)
     parts = [Checks([(check.state, check.name, _with_p(check)) for check in checks])]
     spread = _spread(wave, treatment, control)
     if spread:
         parts.append(Text(spread))
     if balance:
         parts.append(_balance_figure(balance))
-    return Trust(judged.state, Section("Is the pilot healthy?", _ANSWERS[judged.state], parts))
+    return Trust(state, Section("Is the pilot healthy?", _ANSWERS[state], parts))
 
 
 def _with_p(check: health.Check) -> str:

@@ -19,7 +19,7 @@ _NAMED_KINDS = (
 )  # fmt: skip
 _NAMED_LIMIT = 20
 # As long as one of these lasts, a run ends with 3.
-NEEDS_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
+KINDS_FOR_A_PERSON = ("parked_grant", "overdue_wave", "memberless_wave")
 
 
 _NOTHING: dict[str, Any] = {
@@ -103,23 +103,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
                 "select feed, business_date, reason from decisions where kind = 'waive' order by feed, business_date",
             ),
             "altered_files": altered_files(settings, connection),
-            "unpublished_files": [
-                row["file_name"]
-                for row in rows(
-                    connection,
-                    """
-                    with files as (
-                        select file_name from batches
-                        union all
-                        select 'invitations_' || wave_id || '.csv' from draws
-                    )
-
-                    select file_name from files
-                    where file_name not in (select file_name from publications)
-                    order by file_name
-                    """,
-                )
-            ],
+            "unpublished_files": ledger.unpublished_files(connection),
         }
 
 
@@ -218,8 +202,8 @@ def _subjects(connection: Connection) -> dict[str, list[str]]:
 
 def needs_a_person(status: dict[str, Any]) -> bool:
     """Whether something lasts that makes a run end with 3."""
-    kinds = {row["kind"] for row in status.get("exceptions", [])}
-    return bool(status["held"]) or bool(status.get("altered_files")) or any(kind in kinds for kind in NEEDS_A_PERSON)
+    kinds = {row["kind"] for row in status["exceptions"]}
+    return bool(status["held"]) or bool(status["altered_files"]) or any(kind in kinds for kind in KINDS_FOR_A_PERSON)
 
 
 def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) -> bool:
@@ -234,7 +218,7 @@ def is_late(settings: Settings, status: dict[str, Any], feed: str, day: date) ->
 
 def late(settings: Settings, status: dict[str, Any], today: date) -> list[dict[str, str]]:
     """Deliveries of days after the last run, up to yesterday, that are neither waived nor in the inbox yet."""
-    last_run = status.get("last_run")
+    last_run = status["last_run"]
     if not last_run:
         return []
     settled = _in_inbox(settings) | _waived(status)

@@ -34,7 +34,7 @@ def show(status: dict[str, Any]) -> None:
         for held in status["held"]
     ])  # fmt: skip
     _show_list(console, "[red]Rejected[/]", [f"{row['file']}: {row['reason']}" for row in status["rejected"]])
-    _show_list(console, "[red]Altered in the outbox[/] (tell who takes it, then take the file away)", [
+    _show_list(console, "[red]Altered in the outbox[/] (tell who takes it, then callfree republish, or take it away)", [
         f"{row['file']}: {row['problem']}" for row in status["altered_files"]
     ])  # fmt: skip
     _show_list(console, "[yellow]Late[/]", _late_by_feed(status["late"]))

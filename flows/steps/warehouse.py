@@ -1,4 +1,4 @@
-"""The one place that opens DuckDB."""
+"""The one place that opens DuckDB, but for the checks of Great Expectations (`expectations/dialect.py`)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

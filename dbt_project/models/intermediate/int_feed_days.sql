@@ -23,7 +23,7 @@ starts as (
     left join {{ source('ledger', 'decisions') }} as refusals
         on received.delivery_id = refusals.delivery_id and refusals.kind = 'refuse'
     where
-        received.feed in ('subscribers', 'app_events', 'calls')
+        received.feed in ({{ daily_feeds() }})
         and received.business_date <= {{ business_date() }}
         and refusals.decision_id is null
     group by received.feed

@@ -18,7 +18,7 @@ lacking as (
         feeds.feed,
         count(missing.day) as missing_count,
         string_agg(cast(missing.day as varchar), ', ' order by missing.day) as missing_days
-    from (values ('subscribers'), ('app_events'), ('calls')) as feeds(feed)
+    from unnest([{{ daily_feeds() }}]) as feeds(feed)
     left join missing on feeds.feed = missing.feed
     left join {{ ref('int_feeds') }} as started on feeds.feed = started.feed
     where missing.day is not null or started.feed is null
