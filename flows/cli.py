@@ -114,7 +114,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong. It may quote rows.")
 @click.option(
     "--log",
     type=click.Choice(["text", "json"]),
@@ -304,7 +304,10 @@ def waive(feed: str, business_date: date, reason: str) -> None:
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @_told
 def accept(name: str, reason: str) -> None:
-    """Let the next run load a held delivery."""
+    """Let the next run load a held delivery.
+
+    NAME is its file, as callfree status shows it.
+    """
     from flows.steps import operator
 
     _word(lambda settings: operator.accept(settings, name, reason))
@@ -315,7 +318,10 @@ def accept(name: str, reason: str) -> None:
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @_told
 def refuse(name: str, reason: str) -> None:
-    """Move a held delivery to rejected/, or take a rejected one out of account for the start of its feed."""
+    """Move a held delivery to rejected/, or take a rejected one out of account for the start of its feed.
+
+    NAME is its file, as callfree status shows it.
+    """
     from flows.steps import operator
 
     _word(lambda settings: operator.refuse(settings, name, reason))
@@ -327,7 +333,10 @@ def refuse(name: str, reason: str) -> None:
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @_told
 def release(grant_ids: tuple[str, ...], release_all: bool, reason: str) -> None:
-    """Allow one more attempt for parked grants."""
+    """Allow one more attempt for parked grants.
+
+    Each GRANT_ID as callfree status shows it.
+    """
     from flows.steps import operator
 
     if bool(grant_ids) == release_all:
@@ -341,8 +350,9 @@ def release(grant_ids: tuple[str, ...], release_all: bool, reason: str) -> None:
 def approve(reason: str) -> None:
     """Let the batch through that is held back for being above the budget.
 
-    The word is for that very batch: its business date and its bytes. Run its date again to post it. Where something
-    has come meanwhile that changes the batch, the new one is judged anew.
+    The word is for that very batch: its business date and its bytes. Run its date again to post it: callfree run
+    --date DATE, with the date that callfree status shows. Where something has come meanwhile that changes the batch,
+    the new one is judged anew.
     """
     from flows.steps import operator
 
@@ -355,8 +365,8 @@ def approve(reason: str) -> None:
 def republish(name: str) -> None:
     """Put a file of the outbox back as it was published, where somebody has altered it.
 
-    It has the bytes that the ledger says, as before; the altered one is kept among the copies of the ledger. What was
-    taken away is not put back.
+    NAME is the file, as callfree status shows it. It has the bytes that the ledger says, as before; the altered one is
+    kept among the copies of the ledger. What was taken away is not put back.
     """
     from flows.steps import outbox
 
