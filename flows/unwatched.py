@@ -36,6 +36,8 @@ def run_dates(
         outcome = run(settings, business_date)
         outcomes.append(outcome)
         log.info("%s (exit status %s)", outcome.headline(), outcome.exit_status)
+        for line in outcome.to_know(names_persons=False):
+            log.info("  %s", line)
 
 
 def report(settings: Settings, business_date: date | None = None) -> "Report":

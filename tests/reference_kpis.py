@@ -225,7 +225,7 @@ def relative(treatment: list[int], control: list[int]) -> tuple[float, float | N
     m_t, m_c = mean(treatment), mean(control)
     squared = spread(treatment) / len(treatment) / m_c**2 + m_t**2 * spread(control) / len(control) / m_c**4
     value, by = m_t / m_c - 1, NormalDist().inv_cdf(0.975) * sqrt(squared)
-    return (value, value - by, value + by) if squared else (value, None, None)
+    return (value, value - by, value + by) if spread(treatment) or spread(control) else (value, None, None)
 
 
 def attrition_p(treatment: Arm, control: Arm) -> float:

@@ -10,7 +10,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from flows.steps import experiment
+from flows.steps import effects, experiment
 from flows.steps.experiment import Estimate, Moments, Sample
 from reference_kpis import fisher
 
@@ -205,6 +205,10 @@ def test_where_nothing_varies_there_is_a_value_and_no_interval():
     assert experiment.difference(ones, twos) == (-1, None, None)
     assert experiment.welch_p(ones, twos) is None
     assert experiment.relative(ones, twos) == (-0.5, None, None)
+    # By its formula a treatment without contacts has an error of 0: a point in the file, and no interval in the report.
+    silent, control = Moments(3, 0, 0, 0, 0, 0), Moments(3, 3, 5, 0, 0, 0)
+    assert experiment.relative(silent.sample(), control.sample()) == (-1, -1, -1)
+    assert effects.relative_difference(silent, control, 1).low is None
     # With one arm that varies there is an interval.
     assert experiment.difference(ones, sample([2, 4])).ci_low is not None
 

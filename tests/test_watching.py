@@ -21,6 +21,7 @@ from flows.steps.outcome import Outcome
 from flows.steps.publish import Published
 from flows.steps.report_page import Report
 from flows.steps.run_page import run_page
+from flows.unwatched import run_dates
 
 TODAY = date(2017, 8, 26)
 
@@ -365,12 +366,29 @@ def test_a_run_that_needs_a_person_says_for_what_also_when_a_file_was_altered():
 
 def test_a_runs_page_names_no_subscriber(settings):
     corrections = (Correction(is_up=True, entitlement_count=1, subscriber_ids=("anna",), volume_mb=100),)
-    news = ({"kind": "lapsed_enrolment", "subject": "anna", "item_count": 1},)
+    news = (
+        {"kind": "lapsed_enrolment", "subject": "anna", "item_count": 1},
+        {"kind": "unknown_line", "subject": "chat", "item_count": 2},
+    )
     told = replace(outcome(), corrections=corrections, new_exceptions=news)
     assert "anna" in " ".join(told.lines())
     page = run_page(settings, told)
     assert "anna" not in page
     assert "- new: 1 enrolments that today's data would not give" in page.splitlines()
+    assert "- new: 2 calls on lines without a row in the policy (chat)" in page.splitlines()
+
+
+def test_a_back_fill_tells_of_each_day_what_a_person_should_know(settings, caplog):
+    caplog.set_level(logging.INFO, "callfree.flow")
+    told = outcome(waiting=[{"what": "deliveries", "item_count": 1, "feed": "calls", "missing_days": "2017-08-24"}])
+    told.landing.rejected.append(("calls_20170825.csv", "it is damaged"))
+    run_dates(settings, [date(2017, 8, 25)], [], lambda *_: told)
+    assert caplog.messages == [
+        "2017-08-25: 3 grants, 1800 MB (exit status 3)",
+        "  rejected calls_20170825.csv: it is damaged",
+        "  held calls_20170825.csv: few",
+        "  waiting: calls of 2017-08-24",
+    ]
 
 
 def test_a_runs_page_links_to_the_pages_that_are_there(settings):

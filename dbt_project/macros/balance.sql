@@ -48,7 +48,8 @@ with answers as (
         -- The reason of the latest rejection.
         max_by(acks.reason, (acks.processed_at, acks.reason)) filter (where acks.status = 'rejected')
             as rejection_reason,
-        min(acks.processed_on) as answered_on
+        -- Of the answer that counts.
+        coalesce(min(acks.processed_on) filter (where acks.status = 'accepted'), min(acks.processed_on)) as answered_on
     from {{ ref('stg_grant_acks') }} as acks
     group by acks.grant_id
 )

@@ -85,7 +85,8 @@ def _effect(
     estimate: experiment.Estimate, arms: tuple[Sample, Sample], planned_clock: float, p: float | None
 ) -> Effect:
     n = sum(arm.n for arm in arms)
-    if estimate.ci_low is None:
+    # A point is no interval: by its formula one in terms of control has no width where treatment has no contact.
+    if estimate.ci_low is None or estimate.ci_low == estimate.ci_high:
         return Effect(estimate.value, n=n)
     # In an arm of few the fixed interval is wide by Student's quantile; the other one is as much wider, never narrower.
     reach = _normal_error(estimate.ci_low, estimate.ci_high) * always_valid_factor(_clock(*arms), planned_clock)

@@ -160,11 +160,11 @@ def relative(treatment: Sample, control: Sample) -> Estimate:
     se^2 = V_t / m_c^2 + m_t^2 V_c / m_c^4.
     """
     value = (treatment.mean - control.mean) / control.mean
+    if not treatment.variance and not control.variance:
+        return Estimate(float(value))
     squared_error = (
         treatment.variance_of_mean / control.mean**2 + treatment.mean**2 * control.variance_of_mean / control.mean**4
     )
-    if not squared_error:
-        return Estimate(float(value))
     return _around(value, normal_quantile() * sqrt(squared_error))
 
 

@@ -32,7 +32,10 @@ def altered_files(settings: Settings, connection: Connection) -> list[dict[str, 
         found += [
             {"file": path.name, "problem": "the ledger knows no such file"}
             for path in sorted(outbox.iterdir())
-            if path.name not in known and not path.name.startswith(".")
+            # Whoever takes files could take it for one of ours; what they mark them with is theirs.
+            if path.name not in known
+            and path.name.endswith((".csv", ".manifest.json"))
+            and not path.name.startswith(".")
         ]
     return found
 

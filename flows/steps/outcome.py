@@ -32,6 +32,10 @@ KINDS = {
     "waived_but_delivered": "deliveries that came although waived",
     "early_start": "feeds that begin over a month before their second delivery: a wrong date in a name?",
 }
+# Those whose subject is a subscriber, or a grant of one.
+_OF_PERSONS = (
+    "parked_grant", "overpaid_grant", "lapsed_enrolment", "unknown_ack", "contradicting_ack", "withheld_address",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Outcome:
         """The run in one line."""
         return f"{self.business_date}: {self.posting.grant_count} grants, {self.posting.volume_mb} MB"
 
-    def lines(self, names_subjects: bool = True) -> list[str]:
+    def lines(self, names_persons: bool = True) -> list[str]:
         """The run in plain sentences, with the subscribers and grants they are about or without."""
         landing, posting = self.landing, self.posting
         told = [
@@ -73,18 +77,22 @@ class Outcome:
             + (f", {landing.rejected_rows} rows rejected" if landing.rejected_rows else "")
             + (f"; {len(landing.repeated)} repeats" if landing.repeated else "")
         ]
-        told += [f"rejected {name}: {reason}" for name, reason in landing.rejected]
-        told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
-        told += [f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status["altered_files"]]
         told += [f"drew wave {wave_id}" for wave_id in posting.drawn_waves]
         told += [f"recorded {posting.enrolment_count} enrolments"] if posting.enrolment_count else []
         told.append(quarters_sentence(self.status))
         told.append(f"posted {posting.grant_count} grants, {posting.volume_mb} MB")
-        told += [f"corrected: {correction.sentence(names_subjects)}" for correction in self.corrections]
         told += [f"published {name}" for name in (*self.published.invitation_files, *self.published.grant_files)]
         told.append(self.kpis.sentence())
+        return told + self.to_know(names_persons)
+
+    def to_know(self, names_persons: bool = True) -> list[str]:
+        """What a person should know of: what came and was not taken, what changed, what waits, and what is new."""
+        told = [f"rejected {name}: {reason}" for name, reason in self.landing.rejected]
+        told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
+        told += [f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status["altered_files"]]
+        told += [f"corrected: {correction.sentence(names_persons)}" for correction in self.corrections]
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
-        told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions, names_subjects)]
+        told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions, names_persons)]
         return told
 
 
@@ -109,14 +117,18 @@ def _waiting_sentence(row: dict[str, Any]) -> str:
     return for_what if row["what"] == "deliveries" else f"{row['item_count']} {row['what']} for {for_what}"
 
 
-def _by_kind(exceptions: tuple[dict[str, Any], ...], names_subjects: bool) -> list[str]:
+def _by_kind(exceptions: tuple[dict[str, Any], ...], names_persons: bool) -> list[str]:
     counts: dict[str, int] = {}
     subjects: dict[str, list[str]] = {}
     for row in exceptions:
         counts[row["kind"]] = counts.get(row["kind"], 0) + row["item_count"]
-        subjects.setdefault(row["kind"], []).append(row["subject"])
+        if names_persons or row["kind"] not in _OF_PERSONS:
+            subjects.setdefault(row["kind"], []).append(row["subject"])
     return [
-        f"{count} {KINDS.get(kind, kind)}"
-        + (f" ({', '.join(subjects[kind][:3])}{', ...' if len(subjects[kind]) > 3 else ''})" if names_subjects else "")
+        f"{count} {KINDS.get(kind, kind)}{_first_few(subjects[kind]) if kind in subjects else ''}"
         for kind, count in counts.items()
     ]
+
+
+def _first_few(subjects: list[str]) -> str:
+    return f" ({', '.join(subjects[:3])}{', ...' if len(subjects) > 3 else ''})"

@@ -18,7 +18,7 @@ def run_page(settings: Settings, outcome: Outcome) -> str:
         + (f" {outcome.needs()}" if outcome.exit_status else ""),
         _link(settings, outcome),
         _table("Granted", ("wave", "kind", "quarter", "grants", "MB"), (row.values() for row in posting.by_wave)),
-        _list("What it did", outcome.lines(names_subjects=False)),
+        _list("What it did", outcome.lines(names_persons=False)),
         _table("Exceptions, as long as they last", ("what", "count", "MB"), (
             (KINDS.get(row["kind"], row["kind"]), row["item_count"], row["volume_mb"] or "")
             for row in status["exceptions"]
