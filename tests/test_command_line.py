@@ -319,7 +319,10 @@ def prefect_aside(monkeypatch):
         if isinstance(found, Exception):
             raise found
         return SimpleNamespace(
-            exit_status=found, headline=lambda: "", posting=SimpleNamespace(grant_count=2, volume_mb=700)
+            exit_status=found,
+            headline=lambda: "",
+            to_know=lambda names_persons: [],
+            posting=SimpleNamespace(grant_count=2, volume_mb=700),
         )
 
     monkeypatch.setattr(unwatched, "run_day", run)
