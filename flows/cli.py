@@ -437,10 +437,12 @@ def audit() -> int:
 
     Exit status: 0 all agree, 1 not.
     """
+    from flows.errors import guarded
     from flows.steps.audit import audit as compare
     from flows.steps.status_page import show_findings
 
-    findings = compare(_settings())
+    with guarded("audit"):
+        findings = compare(_settings())
     show_findings(findings)
     return 1 if any(finding.is_well is False for finding in findings) else 0
 

@@ -76,4 +76,6 @@ def way_out(error: Exception) -> str:
     """What whoever reads of an error can do about it, as a sentence."""
     if type(error).__name__ == "OutOfMemoryException":
         return "Set CALLFREE_MEMORY higher, then run again."
+    if type(error).__name__ == "IOException":
+        return "Make room where the disk is full, or run again with --debug to see where."
     return "Run again with --debug to see where."
