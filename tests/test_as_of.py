@@ -96,6 +96,13 @@ def test_the_past_is_derived_with_the_memory_that_was_set(lived, monkeypatch):
     assert limits == ["488.2 MiB"]
 
 
+def test_a_past_of_other_prices_is_another_past(lived):
+    home, _ = lived
+    day = date(2017, 7, 4)
+    dearer = home.settings.model_copy(update={"eur_per_mb": home.settings.eur_per_mb * 10})
+    assert marts_as_of(home.settings, day) == marts_as_of(home.settings, day) != marts_as_of(dearer, day)
+
+
 def test_nothing_but_the_marts_is_left_of_the_scratch_home(lived):
     home, _ = lived
     marts_as_of(home.settings, date(2017, 7, 4))

@@ -338,7 +338,8 @@ def test_deliveries_that_the_copy_does_not_know_are_landed_again(home):
     assert len(restored.left_in_archive) == 3
 
 
-def test_of_two_forms_of_a_delivery_one_goes_back_however_often_a_restore_is_said(home, monkeypatch):
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_of_two_forms_of_a_delivery_one_goes_back_however_often_a_restore_is_said(home, monkeypatch, is_claimed):
     """Two for a day would both be rejected. The inbox may also hold what the sender has put there since."""
     name = copies(home)[0].path.name
     for form, rows in (("csv", newcomers(NEXT, 1)), ("csv.gz", newcomers(NEXT, 1, 2))):
@@ -354,6 +355,15 @@ def test_of_two_forms_of_a_delivery_one_goes_back_however_often_a_restore_is_sai
     restored = restore(home, name)
     assert restored.left_in_archive == ("archive/subscribers/subscribers_20170704.csv",)
     assert os.listdir(home.settings.inbox) == ["subscribers_20170704.csv.gz"]
+    # What a landing that was broken off has claimed returns to the inbox; another name is no form of it.
+    if is_claimed:
+        home.settings.claimed.mkdir()
+        os.rename(
+            home.settings.inbox / "subscribers_20170704.csv.gz", home.settings.claimed / "subscribers_20170704.csv.gz"
+        )
+    (home.settings.inbox / "app_events_20170704.csv.2").write_bytes(b"")
+    restored = restore(home, name, replace=True)
+    assert "subscribers_20170704.csv" not in restored.deliveries
     land(home.settings, NEXT)
     assert in_force(home) == before
 

@@ -229,7 +229,18 @@ def test_what_was_released_is_not_released_again_before_the_next_run(parked):
 
 
 def test_without_the_warehouse_what_is_parked_is_not_known(parked):
-    parked.settings.warehouse.unlink()
+    for harm in (parked.settings.warehouse.unlink, with_no_marts):
+        harm(*([parked.settings] if harm is with_no_marts else []))
+        requires_a_rebuild(parked)
+
+
+def with_no_marts(settings):
+    """As a rebuild leaves it that is killed."""
+    with connect(settings.warehouse) as connection:
+        connection.execute("create schema raw")
+
+
+def requires_a_rebuild(parked):
     for grant_ids, is_all in (((), True), (("anna.W.1",), False)):
         with pytest.raises(CallfreeError, match="callfree rebuild first"):
             operator.release(parked.settings, grant_ids, is_all, "billing is mended")

@@ -202,12 +202,16 @@ def test_a_run_that_is_refused_for_want_of_its_ledger_is_told_as_failed(home):
     assert "callfree_run_failed 1.0" in home.settings.metrics.read_text()
 
 
-def test_what_is_new_is_told_by_the_next_run_when_one_breaks_off_after_the_marts(home, monkeypatch):
+@pytest.mark.parametrize("step", ["write_billing_page", "write_metrics"])
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_what_is_new_is_told_by_the_next_run_when_one_breaks_off(home, monkeypatch, step, is_rebuilt):
     home.answer(date(2017, 7, 3), "nobody.W.1,rejected,BARRED,2017-07-03T07:00:00Z\n")
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "write_billing_page", failing)
+        patch.setattr(steps, step, failing)
         with pytest.raises(CallfreeError):
             home.run(date(2017, 7, 3))
+    if is_rebuilt:
+        home.rebuild()
     outcome = steps.run_day(home.settings, date(2017, 7, 3))
     assert [row["subject"] for row in outcome.new_exceptions if row["kind"] == "unknown_ack"] == ["nobody.W.1"]
     assert steps.run_day(home.settings, date(2017, 7, 3)).new_exceptions == ()

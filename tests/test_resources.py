@@ -204,7 +204,7 @@ def test_where_the_memory_that_was_set_is_too_little_the_way_out_is_named():
         asks_too_much()
 
 
-def test_where_the_disk_is_full_for_the_database_the_way_out_is_named(tmp_path):
+def test_where_a_database_cannot_be_written_the_way_out_is_named(tmp_path):
     with pytest.raises(CallfreeError, match=r"^derive failed: IOException\. Make room where the disk is full"):
         with guarded("derive"), duckdb.connect(tmp_path) as connection:
             connection.execute("select 1")

@@ -140,6 +140,15 @@ def invitations_not_handed_out(settings, monkeypatch):
     settings.ledger.chmod(0o600)
 
 
+def test_the_doctor_makes_no_ledger_where_one_is_lost_or_none_was(settings):
+    assert found_by(settings, "ledger").is_well
+    assert found_by(settings, "outbox").is_well
+    assert not settings.ledger.exists()
+    a_lost_ledger(settings, None)
+    assert not found_by(settings, "ledger").is_well
+    assert not settings.ledger.exists()
+
+
 def a_gap_in_the_sequence(settings, monkeypatch):
     with_a_batch(settings, sequence=2)
 
@@ -370,10 +379,12 @@ def test_a_runs_page_names_no_subscriber(settings):
         {"kind": "lapsed_enrolment", "subject": "anna", "item_count": 1},
         {"kind": "unknown_line", "subject": "chat", "item_count": 2},
     )
-    told = replace(outcome(), corrections=corrections, new_exceptions=news)
+    altered = [{"file": "anna.muster@example.org +491711234567.csv", "problem": "the ledger knows no such file"}]
+    told = replace(outcome(altered_files=altered), corrections=corrections, new_exceptions=news)
     assert "anna" in " ".join(told.lines())
     page = run_page(settings, told)
     assert "anna" not in page
+    assert "491711234567" not in page
     assert "- new: 1 enrolments that today's data would not give" in page.splitlines()
     assert "- new: 2 calls on lines without a row in the policy (chat)" in page.splitlines()
 

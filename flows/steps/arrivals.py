@@ -83,16 +83,14 @@ def claim(settings: Settings, business_date: date, last_known: int) -> list[Arri
         if _is_looked_at(path, business_date) and not os.path.lexists(settings.claimed / path.name):
             path.rename(settings.claimed / path.name)
             crash_points.passed("a file is claimed")
+            _claim_digest(settings, path.name)
     arrivals = []
     for path in sorted(settings.claimed.iterdir()):
         if path.name.endswith(DIGEST_SUFFIX) or not _is_looked_at(path, business_date):
             continue
-        beside = settings.inbox / (path.name + DIGEST_SUFFIX)
         # Where a sender has put another file of that name there meanwhile, the digest is of that one.
-        is_of_another = os.path.lexists(settings.inbox / path.name)
-        if os.path.isfile(beside) and not is_of_another:  # Path.is_file stops at a name that is too long
-            beside.rename(settings.claimed / beside.name)
-            crash_points.passed("a digest is claimed")
+        if not os.path.lexists(settings.inbox / path.name):
+            _claim_digest(settings, path.name)
         arrival = Arrival(path, path.name, parse_name(path.name))
         if arrival.parsed is None:
             arrival.reject("its name is malformed: expected <feed>_<YYYYMMDD>.csv, .csv.gz or .parquet")
@@ -104,6 +102,13 @@ def claim(settings: Settings, business_date: date, last_known: int) -> list[Arri
         if files_of[arrival.day] > 1:
             arrival.reject("the inbox holds another file for the same feed and date")
     return arrivals
+
+
+def _claim_digest(settings: Settings, name: str) -> None:
+    beside = settings.inbox / (name + DIGEST_SUFFIX)
+    if os.path.isfile(beside):  # Path.is_file stops at a name that is too long
+        beside.rename(settings.claimed / beside.name)
+        crash_points.passed("a digest is claimed")
 
 
 def _is_looked_at(path: Path, business_date: date) -> bool:

@@ -88,7 +88,7 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     run = run_as_of(settings, day)
     folder = settings.work / "as_of"
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"run_{run.run_no:06d}_{_digest_of_code()[:12]}.duckdb"
+    kept = folder / f"run_{run.run_no:06d}_{_digest_of_rules(settings)[:12]}.duckdb"
     if kept.is_file():
         os.utime(kept)
         return kept
@@ -98,9 +98,9 @@ def marts_as_of(settings: Settings, day: date) -> Path:
     return kept
 
 
-def _digest_of_code() -> str:
-    """Of the models and of all steps: what was derived by others is not today's answer."""
-    digest = hashlib.sha256(digest_of_models().encode())
+def _digest_of_rules(settings: Settings) -> str:
+    """Of models, steps and prices: what was derived by others is not today's answer."""
+    digest = hashlib.sha256(f"{digest_of_models()} {settings.eur_per_mb} {settings.eur_per_contact}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -28,13 +28,13 @@ class Correction:
     subscriber_ids: tuple[str, ...]
     volume_mb: int
 
-    def sentence(self, names_subscribers: bool = True) -> str:
+    def sentence(self, names_persons: bool = True) -> str:
         """The correction in one line, with the first few subscribers or without."""
         shown = ", ".join(self.subscriber_ids[:5]) + (", ..." if len(self.subscriber_ids) > 5 else "")
         return (
             f"{self.entitlement_count} entitlements of {len(self.subscriber_ids)} subscribers with grants are"
             f" {self.volume_mb} MB {'higher: made good' if self.is_up else 'lower: overpaid, nothing is taken back'}"
-            + (f" ({shown})" if names_subscribers else "")
+            + (f" ({shown})" if names_persons else "")
         )
 
 

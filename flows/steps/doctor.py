@@ -134,9 +134,14 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _told_by_ledger(settings: Settings, today: date) -> Iterator[Finding]:
-    for subject, question in (("policy", _policy), ("ledger", _ledger), ("outbox", _outbox), ("backup", _backup)):
-        yield _asked(subject, lambda question=question: question(settings))
-    yield _asked("clock", lambda: _clock(settings, today))
+    yield _asked("policy", lambda: _policy(settings))
+    found = _asked("ledger", lambda: _ledger(settings))
+    yield found
+    # What it says means nothing where it is not sound; and to open one that is lost would make another.
+    if found.is_well:
+        yield _asked("outbox", lambda: _outbox(settings))
+        yield _asked("backup", lambda: _backup(settings))
+        yield _asked("clock", lambda: _clock(settings, today))
 
 
 def _asked(subject: str, question: Callable[[], Finding]) -> Finding:
@@ -200,7 +205,7 @@ def _unsound(connection: Connection) -> str | None:
 
 def _outbox(settings: Settings) -> Finding:
     parts = [path for path in settings.grants_outbox.glob(".*.part")] if settings.grants_outbox.is_dir() else []
-    if parts or settings.claimed.exists() or has_left_over(settings):
+    if parts or settings.claimed.exists() or (settings.ledger.exists() and has_left_over(settings)):
         return Finding("outbox", False, "a run was broken off: callfree run finishes what it left")
     return Finding("outbox", True, "every posted file is published")
 
@@ -217,8 +222,10 @@ def _backup(settings: Settings) -> Finding:
 
 
 def _clock(settings: Settings, today: date) -> Finding:
-    with ledger.open_ledger(settings) as connection:
-        latest = ledger.latest_run(connection)
+    latest = None
+    if settings.ledger.exists():
+        with ledger.open_ledger(settings) as connection:
+            latest = ledger.latest_run(connection)
     if latest is not None and today <= latest:
         return Finding("clock", False, f"it says {today}, but {latest} has been run: set the clock")
     return Finding("clock", True, f"{today} in Europe/Berlin")

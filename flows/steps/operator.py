@@ -143,14 +143,12 @@ def _posted(settings: Settings, grant_ids: tuple[str, ...]) -> dict[str, tuple[s
 
 def _parked(settings: Settings) -> dict[tuple[str, int, int], int]:
     """What is parked by the last run and not released since: subscriber, quarter, month, and rejected entries."""
-    if not settings.warehouse.is_file():
-        with ledger.open_ledger(settings) as connection:
-            if ledger.latest_run(connection) is None:
-                return {}
-        raise CallfreeError("There is no warehouse.duckdb, so what is parked is not known: callfree rebuild first.")
+    with ledger.open_ledger(settings) as connection:
+        if ledger.latest_run(connection) is None:
+            return {}
     with connect(settings.warehouse, ledger=settings.ledger) as connection:
         if not has_marts(connection):
-            return {}
+            raise CallfreeError("The warehouse is lost, so what is parked is not known: callfree rebuild first.")
         found = connection.execute(
             """
             select entitled.subscriber_id, entitled.quarter, entitled.month, entitled.rejected_count

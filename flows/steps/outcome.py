@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from flows.errors import masked
 from flows.steps.corrections import Correction
 from flows.steps.kpis import Kpis
 from flows.steps.landing import Landing
@@ -89,7 +90,11 @@ class Outcome:
         """What a person should know of: what came and was not taken, what changed, what waits, and what is new."""
         told = [f"rejected {name}: {reason}" for name, reason in self.landing.rejected]
         told += [f"held {held['file']}: {held['reason']}" for held in self.status["held"]]
-        told += [f"altered in the outbox: {row['file']}: {row['problem']}" for row in self.status["altered_files"]]
+        # Others may have named them after a person.
+        shown = str if names_persons else masked
+        told += [
+            f"altered in the outbox: {shown(row['file'])}: {row['problem']}" for row in self.status["altered_files"]
+        ]
         told += [f"corrected: {correction.sentence(names_persons)}" for correction in self.corrections]
         told += [f"waiting: {sentence}" for sentence in waiting_sentences(self.status)]
         told += [f"new: {sentence}" for sentence in _by_kind(self.new_exceptions, names_persons)]

@@ -206,7 +206,9 @@ def _put_back_deliveries(settings: Settings) -> tuple[tuple[str, ...], tuple[str
         if day := _day_of(path):
             newest[day] = max(newest.get(day, path), path, key=lambda each: each.stat().st_ctime_ns)
     # Two files for a day would both be rejected.
-    in_inbox = {_day_of(path) for path in settings.inbox.iterdir()}
+    # What a landing that was broken off has claimed returns to the inbox.
+    waiting = [parse_name(path.name) for path in (*settings.inbox.iterdir(), *settings.claimed.glob("*"))]
+    in_inbox = {(parsed.feed, parsed.business_date) for parsed in waiting if parsed}
     put_back, left = [], []
     for path in strangers:
         target = settings.inbox / _name_as_it_came(path)

@@ -68,8 +68,7 @@ def run_day(
         plainly(check_date, settings, business_date)
         try:
             with held_open(settings):
-                outcome = _run(settings, business_date, call, last_known, began_at)
-            plainly(write_metrics, settings, outcome.status, seconds, outcome.landing.loaded_rows)
+                outcome = _run(settings, business_date, call, last_known, began_at, seconds)
         except Exception as error:
             told = error if isinstance(error, WrongUsage) else _damage_behind(settings, error)
             # On a full disk the error itself matters more than its note in the status.
@@ -87,6 +86,7 @@ def _run(
     call: Callable[..., Any],
     last_known: Callable[[Settings], int],
     began_at: datetime,
+    seconds: dict[str, float],
 ) -> Outcome:
     policy = plainly(check_policy, settings)
     # What an earlier run posted goes out first, whatever becomes of this one.
@@ -110,6 +110,7 @@ def _run(
     written = plainly(status.write_status, settings, began_at, now())
     plainly(back_up, settings)
     landing = plainly(landing_since, settings, before)
+    plainly(write_metrics, settings, written, seconds, landing.loaded_rows)
     # Last, for a correction and an exception are told by a run that comes to its end.
     plainly(know_exceptions, settings)
     plainly(know_entitlements, settings)
@@ -178,7 +179,9 @@ def rebuild(settings: Settings) -> date | None:
             fill_table(settings)
             publish_marts(settings)
             write_billing_page(settings)
-            know_exceptions(settings)
-            know_entitlements(settings)
+            # What a run that failed did not come to tell is told by the next.
+            if status.read_status(settings)["failed_run"] is None:
+                know_exceptions(settings)
+                know_entitlements(settings)
             status.derive_status(settings)
         return latest

@@ -63,6 +63,19 @@ starts as (
     )
 ),
 
+-- The day after that of which a draw knew the end.
+draws as (
+    select
+        drawn.wave_id,
+        {{ add_days('drawn.drawn_in_run_on', 1) }} as next_day,
+        {{ local_midnight(add_days('drawn.drawn_in_run_on', 1)) }} as next_day_begins_at
+    from (
+        select wave_id, drawn_in_run_on from {{ source('ledger', 'draws') }}
+        union all
+        select wave_id, drawn_in_run_on from {{ ref('draws_due') }}
+    ) as drawn
+),
+
 found as (
     select
         'parked_grant' as kind,
@@ -231,9 +244,17 @@ found as (
         1 as item_count,
         null as volume_mb
     from {{ ref('members') }} as members
+    inner join draws on members.wave_id = draws.wave_id
     inner join {{ ref('int_subscriber_states') }} as as_drawn
-        on members.subscriber_id = as_drawn.subscriber_id and {{ holds_on_the_eve('as_drawn', 'members') }}
-    where members.arm = 'treatment' and not members.is_invited and {{ is_formula('as_drawn.email') }}
+        on
+            members.subscriber_id = as_drawn.subscriber_id
+            and {{ holds_before('as_drawn', 'draws.next_day', 'draws.next_day_begins_at') }}
+    where
+        members.arm = 'treatment'
+        and not members.is_invited
+        and as_drawn.status = 'active'
+        and as_drawn.has_marketing_consent
+        and {{ is_formula('as_drawn.email') }}
 
     union all
 
